@@ -202,7 +202,7 @@ def _tensor_loaders(train, valid, bs, make, augment, batch_tfms, device):
     dls = DataLoaders(TensorDL(ds[0], bs, shuffle=True, drop_last=len(ds[0]) > bs, **kw), TensorDL(ds[1], 4 * bs, **kw), device=device)
     return dls.to(torch.device(device))
 
-# %% ../nbs/02_loaders.ipynb #14f73eb5
+# %% ../nbs/02_loaders.ipynb #32fee576
 class _OpenImage(Transform):
     "Row number to image"
     def __init__(self, samples, mode): store_attr()

@@ -107,7 +107,7 @@ def read_image(
     except Exception as e: raise DataError(f'corrupt: {type(e).__name__}: {e}') from None   # decoders raise all kinds
     return im
 
-# %% ../nbs/00_samples.ipynb #b4597eed
+# %% ../nbs/00_samples.ipynb #5761264a
 def to_mode(
     im, # a `PIL.Image`
     mode:str='RGB' # 'L' (grey) or 'RGB'
@@ -123,7 +123,7 @@ def to_mode(
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im if im.mode == mode else im.convert(mode)
 
-# %% ../nbs/00_samples.ipynb #9562234d
+# %% ../nbs/00_samples.ipynb #448e632f
 def read_audio(
     b:bytes, # a WAV file as read
     suffix:str='.wav' # its suffix with the dot
@@ -143,7 +143,7 @@ def read_audio(
     full = 128 if x.dtype.kind == 'f' and x.max() > 1 else 2.**(8 * x.dtype.itemsize - 1) if x.dtype.kind == 'i' else 1
     return rate, (x / full).astype('float32')
 
-# %% ../nbs/00_samples.ipynb #5dc5a3d1
+# %% ../nbs/00_samples.ipynb #fa6bb886
 _ours = ('digest', 'id', 'parent_id', 'group', 'source', 'source_id', 'license', 'split')
 _media = ('image', 'audio', 'text', 'tokens')
 splits = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid', 'dev': 'valid', 'test': 'test', 'testing': 'test'}
@@ -162,7 +162,7 @@ def _features_of(table):
     from datasets import Features
     return Features.from_arrow_schema(table.schema)
 
-# %% ../nbs/00_samples.ipynb #940a92b9
+# %% ../nbs/00_samples.ipynb #6432fe1c
 class Samples:
     "An immutable table of samples with its types, description, steps, and what was refused"
     def __init__(self,
@@ -188,7 +188,7 @@ class Samples:
     @property
     def features(self): return _features_of(self.table)
 
-# %% ../nbs/00_samples.ipynb #11efd464
+# %% ../nbs/00_samples.ipynb #7fbeaeda
 def _contents(table):
     "What each row's digest is taken of, row by row"
     name = next((m for m in _media if m in table.column_names), None)
@@ -205,7 +205,7 @@ def _add_ids(table, features):
     from datasets import Features, Value
     return table, Features({**features, **{n: Value('string') for n in ('digest', 'id') if n not in features}})
 
-# %% ../nbs/00_samples.ipynb #65a67ed7
+# %% ../nbs/00_samples.ipynb #c17cf505
 def encode_labels(
     values, # one class a row: names or integers; None where unknown
     vocab:list=None # the class names in order; None: the sorted distinct values
@@ -219,7 +219,7 @@ def encode_labels(
     if unknown: raise DataError(f'label {sorted(unknown, key=str)[0]!r} is not one of the classes' + did_you_mean(sorted(unknown, key=str)[0], names))
     return pa.array([None if v is None else index[v] for v in values], pa.int64()), names
 
-# %% ../nbs/00_samples.ipynb #9834cd6a
+# %% ../nbs/00_samples.ipynb #0d2e3c83
 @patch(cls_method=True)
 def from_rows(cls:Samples,
     rows:list, # dictionaries, one a row; a missing key is a null
@@ -248,7 +248,7 @@ def _typed(cls:Samples, table, features=None, vocab=None, **kw):
             if n in features: features[n] = t
     return cls(table, features, **kw)
 
-# %% ../nbs/00_samples.ipynb #465668eb
+# %% ../nbs/00_samples.ipynb #87e4e025
 @patch
 def __repr__(self:Samples):
     n, q = len(self), len(self._quarantined)
@@ -268,7 +268,7 @@ def split_counts(self:Samples)->dict: # rows of each split, train first
     counts = Counter(self['split'].to_pylist())
     return {s: counts[s] for s in sorted(counts, key=lambda s: ('train', 'valid', 'test', s).index(s))}
 
-# %% ../nbs/00_samples.ipynb #e06678a9
+# %% ../nbs/00_samples.ipynb #87ac9b64
 @patch(as_prop=True)
 def labels(self:Samples):
     "Class numbers as an int64 array; -1 where there is none"
@@ -280,7 +280,7 @@ def media(self:Samples):
     "The column that holds the content: 'image', 'audio', 'text', 'tokens'; None for a table of measurements"
     return next((m for m in _media if m in self.columns), None)
 
-# %% ../nbs/00_samples.ipynb #7ebb04c6
+# %% ../nbs/00_samples.ipynb #3b54ca10
 @patch
 def __getitem__(self:Samples, i):
     "A column by name, a row by number (negative counts from the end), or the samples of a slice, mask or list of numbers"
@@ -294,7 +294,7 @@ def __getitem__(self:Samples, i):
     i = np.arange(len(self))[i if isinstance(i, slice) else np.asarray(i) if len(i) else np.zeros(0, int)]
     return self._new(self.table.take(pa.array(i)))
 
-# %% ../nbs/00_samples.ipynb #b243a9a0
+# %% ../nbs/00_samples.ipynb #5d0c7400
 _css = ('<style>.pn-s{border-collapse:collapse;font-size:13px}.pn-s td,.pn-s th{padding:2px 8px;text-align:left;vertical-align:top;'
         'max-width:32em;overflow-wrap:anywhere}.pn-sheet{display:flex;flex-wrap:wrap;gap:8px;font-size:12px}'
         '.pn-sheet figure{margin:0;text-align:center}.pn-sheet img{height:56px;image-rendering:auto}.pn-px img{image-rendering:pixelated}</style>')
@@ -308,7 +308,7 @@ def _clip(v, n=120):
 @patch
 def _label_name(self:Samples, v): return '–' if v is None else self.vocab[v] if self.vocab else v
 
-# %% ../nbs/00_samples.ipynb #0c96948e
+# %% ../nbs/00_samples.ipynb #2273e39e
 @patch
 def _repr_html_(self:Samples, n=8):
     "A sheet of thumbnails, or a table of the first rows"
@@ -328,7 +328,7 @@ def _sheet(self:Samples):
         return f'<figure class="{"pn-px" if max(im.size) < 40 else ""}"><img alt="{name}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}"><br>{name}</figure>'
     return f'<div class="pn-sheet">{"".join(one(r, i) for i, r in enumerate(self.table.to_pylist()))}</div>'
 
-# %% ../nbs/00_samples.ipynb #ba8ff5ef
+# %% ../nbs/00_samples.ipynb #428094e9
 @patch
 def image(self:Samples,
     i:int # row number
@@ -336,7 +336,7 @@ def image(self:Samples,
     "The image of one row"
     return read_image(self.table['image'][int(i)].as_py()['bytes'])
 
-# %% ../nbs/00_samples.ipynb #79294d93
+# %% ../nbs/00_samples.ipynb #b949b53a
 @patch(cls_method=True)
 def from_arrays(cls:Samples,
     x, # uint8 images (n, h, w) or (n, h, w, 3); or numbers (n, columns)
@@ -364,7 +364,7 @@ def _png(a):
     Image.fromarray(a).save(b, 'PNG')
     return b.getvalue()
 
-# %% ../nbs/00_samples.ipynb #e6de346c
+# %% ../nbs/00_samples.ipynb #c35f1554
 def _files(root):
     "Every file below `root`, sorted, with why it may not be read (or None)"
     def fail(e): raise DataError(f'the folder {e.filename} cannot be read: {e.strerror}') from None
@@ -387,7 +387,7 @@ def _place(parts):
     rest = parts[1:] if split else parts
     return split, rest[0] if len(rest) > 1 else None
 
-# %% ../nbs/00_samples.ipynb #24082a7a
+# %% ../nbs/00_samples.ipynb #517b6bff
 def _read_file(p, kind, why):
     "(content, None), or (None, reason) for a file that cannot be a sample"
     try:
@@ -408,7 +408,7 @@ def _quarantine(source, why):
     reason, _, detail = why.partition(': ')
     return dict(source=str(source), reason=reason, detail=detail)
 
-# %% ../nbs/00_samples.ipynb #871cc729
+# %% ../nbs/00_samples.ipynb #bc6c11d3
 @patch(cls_method=True)
 def from_folder(cls:Samples,
     path, # folder with `class/file` or `split/class/file`
@@ -445,14 +445,14 @@ def _of_files(cls:Samples, root, paths, read, kind, labelled, **kw):
     if rows and any('split' in r for r in rows) and not all('split' in r for r in rows): raise DataError(f'{root} mixes split/class/file with class/file: use one layout')
     return cls.from_rows(rows, quarantined=bad, **kw)
 
-# %% ../nbs/00_samples.ipynb #b6d1d37c
+# %% ../nbs/00_samples.ipynb #a31fe96c
 @patch(as_prop=True)
 def quarantined(self:Samples):
     "What could not be read: a DataFrame of source, reason, detail"
     import pandas as pd
     return pd.DataFrame(self._quarantined, columns=['source', 'reason', 'detail'])
 
-# %% ../nbs/00_samples.ipynb #ef3e7f2b
+# %% ../nbs/00_samples.ipynb #95359952
 def _read_bytes(path, limit=4 * 2**30):
     "The bytes of a bounded regular file"
     p = Path(path).expanduser()
@@ -475,7 +475,7 @@ def _rename(table, label, rename, where):
     if 'digest' not in table.column_names: rename.setdefault('id', 'source_id')     # an id is ours only beside a digest
     return table.rename_columns([rename.get(n, n) for n in table.column_names])
 
-# %% ../nbs/00_samples.ipynb #da04d577
+# %% ../nbs/00_samples.ipynb #93d27df5
 def _utf8_rows(table, where):
     "Columns that are not valid UTF-8 arrive as binary: quarantine their bad rows, decode the rest"
     bad = {}
@@ -488,12 +488,12 @@ def _utf8_rows(table, where):
         if pa.types.is_binary(f.type): table = table.set_column(j, f.name, table[f.name].cast(pa.string()))
     return table, [_quarantine(f'{where} record {i + 1}', why) for i, why in bad.items()]
 
-# %% ../nbs/00_samples.ipynb #82e2493f
+# %% ../nbs/00_samples.ipynb #32252cdf
 def _first(bad):
     "What was wrong with the first of the quarantined records"
     return f' ({len(bad)} quarantined, the first is {bad[0]["reason"]}: {bad[0]["detail"]})' if bad else ''
 
-# %% ../nbs/00_samples.ipynb #49318429
+# %% ../nbs/00_samples.ipynb #aa89a965
 @patch(cls_method=True)
 def from_csv(cls:Samples,
     path, # CSV file with a header line, UTF-8
@@ -517,7 +517,7 @@ def from_csv(cls:Samples,
     if not table.num_rows: raise DataError(f'{where} holds no readable record{_first(bad + undecodable)}: check delimiter={delimiter!r} and the encoding')
     return cls._typed(_rename(table, label, rename, where), **(dict(quarantined=bad + undecodable) | kw))
 
-# %% ../nbs/00_samples.ipynb #73e8301b
+# %% ../nbs/00_samples.ipynb #aeab428c
 def _json_lines(b, where):
     "(rows, quarantined) of JSON Lines bytes; a row must be an object"
     def no(c): raise ValueError(f'{c} is not JSON')
@@ -540,7 +540,7 @@ def _same_types(rows, where):
     bad = [_quarantine(f'{where} line {i}', f'type: {n!r} is not a {most[n][0][0]} of 64 bits here') for i, n in odd.items()]
     return [r for i, r in rows if i not in odd], bad
 
-# %% ../nbs/00_samples.ipynb #2087e25e
+# %% ../nbs/00_samples.ipynb #c435ef1b
 @patch(cls_method=True)
 def from_jsonl(cls:Samples,
     path, # JSON Lines file: one object a line, UTF-8
@@ -557,7 +557,7 @@ def from_jsonl(cls:Samples,
     table = pa.table({n: [r.get(n) for r in rows] for n in names})
     return cls._typed(_rename(table, label, rename, where), **(dict(quarantined=bad + odd) | kw))
 
-# %% ../nbs/00_samples.ipynb #312918db
+# %% ../nbs/00_samples.ipynb #fe465b97
 @patch(cls_method=True)
 def from_parquet(cls:Samples,
     *paths, # Parquet files with the same columns, read in this order
@@ -573,7 +573,7 @@ def from_parquet(cls:Samples,
     meta = tables[0].schema.metadata
     return cls._typed(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables), **kw)
 
-# %% ../nbs/00_samples.ipynb #6f6b3bbf
+# %% ../nbs/00_samples.ipynb #51d74f0d
 @patch
 def to_dataset(self:Samples): # a `datasets.Dataset` over the same memory
     "The samples as a Hugging Face `Dataset`"
@@ -592,7 +592,7 @@ def by_split(self:Samples)->dict: # split name to its samples, train first
     if 'split' not in self.columns: return dict(train=self)
     return {s: self[np.array(self['split'].to_pylist()) == s] for s in self.split_counts()}
 
-# %% ../nbs/00_samples.ipynb #498a806a
+# %% ../nbs/00_samples.ipynb #359f1026
 @patch(cls_method=True)
 def from_dataset(cls:Samples,
     ds, # a `datasets.Dataset`, shuffled or selected as you like
@@ -609,7 +609,7 @@ def _bare_paths(column):
     rows = (None if r is None else dict(bytes=r['bytes'], path=r['path'] and Path(r['path']).name) for r in column.to_pylist())
     return pa.array(rows, pa.struct([('bytes', pa.binary()), ('path', pa.string())]))
 
-# %% ../nbs/00_samples.ipynb #47453eec
+# %% ../nbs/00_samples.ipynb #da1dc95d
 @patch
 def to_daft(self:Samples): # a lazy `daft.DataFrame`; media stay encoded, as a struct of bytes and path
     "The samples as a Daft DataFrame"
@@ -632,7 +632,7 @@ def _small(table):
     plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     return table.cast(pa.schema([f.with_type(plain.get(f.type, f.type)) for f in table.schema]))
 
-# %% ../nbs/00_samples.ipynb #5a9428f0
+# %% ../nbs/00_samples.ipynb #a4ac84ec
 @patch
 def to_pandas(self:Samples): # a DataFrame; `label` is a categorical, the types travel in `df.attrs`
     "The samples as a pandas DataFrame, to look at"
@@ -659,7 +659,7 @@ def from_pandas(cls:Samples,
     if 'label' in table.column_names and 'label' not in feats: return cls._typed(table, **kw)
     return cls(table, {n: feats.get(n, t) for n, t in _features_of(table).items()}, **kw)
 
-# %% ../nbs/00_samples.ipynb #cb71d023
+# %% ../nbs/00_samples.ipynb #a08bbf9a
 @patch
 def images(self:Samples,
     size:int=None, # side in pixels to which every image is resized; None: they must all have one size already
@@ -677,7 +677,7 @@ def images(self:Samples,
     if len({x.shape for x in xs}) > 1: raise DataError('the images have different sizes: say which one you want, e.g. images(size=64)')
     return np.stack(xs)
 
-# %% ../nbs/00_samples.ipynb #ed5adf89
+# %% ../nbs/00_samples.ipynb #997df8a0
 @patch
 def show(self:Samples,
     max_n:int=16, # how many images
@@ -697,7 +697,7 @@ def show(self:Samples,
     plt.close(fig)
     return fig
 
-# %% ../nbs/00_samples.ipynb #838bf724
+# %% ../nbs/00_samples.ipynb #ce4cbdf8
 @patch
 def record_keys(self:Samples)->list: # one key a row, equal for records that are the same to a reader
     "Normalised content: text with case, width and spacing folded; anything else by its digest"
@@ -716,7 +716,7 @@ def clusters(self:Samples)->np.ndarray: # int64 (n,), equal for rows that must s
     rows, nodes = np.tile(np.arange(len(self)), len(links)), np.concatenate(links) + len(self)
     return connected_components(coo_array((np.ones(len(rows)), (rows, nodes)), shape=(3 * len(self),) * 2), directed=False)[1][:len(self)]
 
-# %% ../nbs/00_samples.ipynb #275f2771
+# %% ../nbs/00_samples.ipynb #34aa13b2
 def _place_large(counts, need, order):
     "Put each cluster of several rows where it reduces the need most"
     where = {}
@@ -735,7 +735,7 @@ def _place_single(need, n):
     got[np.argsort(got - want, kind='stable')[:n - got.sum()]] += 1
     return got
 
-# %% ../nbs/00_samples.ipynb #8f2442eb
+# %% ../nbs/00_samples.ipynb #9b083707
 def assign_parts(
     clusters, # int (n,), rows that must stay together
     labels, # int (n,), classes to keep in proportion
@@ -759,7 +759,7 @@ def assign_parts(
         part[singles] = np.repeat(np.arange(len(fracs)), _place_single(need[:, j], len(singles)))
     return part[c]
 
-# %% ../nbs/00_samples.ipynb #f1f49453
+# %% ../nbs/00_samples.ipynb #9a4b3f06
 def array_folds(
     x, # (n, ...), the rows; equal rows stay together
     y, # (n,), classes to keep in proportion
@@ -771,7 +771,7 @@ def array_folds(
     if not 2 <= n <= (k := same.max() + 1): raise DataError(f'{n} folds cannot be made of {k} different rows')
     return assign_parts(same, y, [1 / n] * n, seed)
 
-# %% ../nbs/00_samples.ipynb #ac787d5d
+# %% ../nbs/00_samples.ipynb #ac68e9bf
 @patch
 def split(self:Samples,
     valid:float=0.2, # share of rows for validation, 0..1
@@ -796,7 +796,7 @@ def folds(self:Samples,
 @patch
 def _strata(self:Samples): return self.labels if 'label' in self.columns else np.zeros(len(self), int)
 
-# %% ../nbs/00_samples.ipynb #ee561bae
+# %% ../nbs/00_samples.ipynb #fbaee912
 @patch
 def with_column(self:Samples,
     name:str, # column to add or replace
@@ -820,7 +820,7 @@ def drop(self:Samples,
     feats = {n: t for n, t in self.features.items() if n not in names}
     return self._new(self.table.select(list(feats)), feats)
 
-# %% ../nbs/00_samples.ipynb #3cf20fc2
+# %% ../nbs/00_samples.ipynb #a4bad171
 def _feed(h, a):
     "Feed the logical content of an Arrow array to a hash"
     t = a.type
@@ -843,7 +843,7 @@ def _feed_flat(h, a):
     elif pa.types.is_temporal(t): h.update(a.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False).tobytes())
     elif not pa.types.is_null(t): h.update(np.ascontiguousarray(a.to_numpy(zero_copy_only=False)).tobytes())
 
-# %% ../nbs/00_samples.ipynb #294b1c15
+# %% ../nbs/00_samples.ipynb #5204e0fa
 @patch(as_prop=True)
 def rows_digest(self:Samples):
     "SHA-256 of the logical rows: names, types, values and order"
@@ -856,7 +856,7 @@ def rows_digest(self:Samples):
         self._rows_digest = h.hexdigest()
     return self._rows_digest
 
-# %% ../nbs/00_samples.ipynb #095595a6
+# %% ../nbs/00_samples.ipynb #b76bbc2b
 def write_json(
     path, # file to write
     obj # what JSON can hold
@@ -880,7 +880,7 @@ def manifest_files(
     files = sorted(p for p in Path(root).rglob('*') if p.is_file() and p.name != 'manifest.json')
     return [dict(path=p.relative_to(root).as_posix(), sha256=file_digest(p), size=p.stat().st_size) for p in files]
 
-# %% ../nbs/00_samples.ipynb #01cae9ea
+# %% ../nbs/00_samples.ipynb #49035e0c
 @patch
 def save(self:Samples,
     path, # folder to write; its parent is made
@@ -909,7 +909,7 @@ def _write_manifest(self:Samples, root):
 @patch
 def _saved_order(self:Samples): return self if 'split' not in self.columns else self._new(pa.concat_tables(p.table for p in self.by_split().values()))
 
-# %% ../nbs/00_samples.ipynb #a127fe5c
+# %% ../nbs/00_samples.ipynb #2ef12e58
 def inside(
     root, # folder
     rel:str # relative path that came from outside

@@ -7,9 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # tests use no network and report to nobody
-for k in 'DO_NOT_TRACK RAY_USAGE_STATS_ENABLED=0 DAFT_ANALYTICS_ENABLED=0 HF_HUB_DISABLE_TELEMETRY HF_HUB_OFFLINE TOKENIZERS_PARALLELISM=false'.split():
-    name, _, value = k.partition('=')
-    os.environ.setdefault(name, value or '1')
+for k in 'DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 DAFT_ANALYTICS_ENABLED=0 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_OFFLINE=1'.split():
+    os.environ.setdefault(*k.split('='))
 
 def pytest_addoption(parser):
     parser.addoption('--flags', default='', help='run notebook cells with these flags too, e.g. --flags "gpu slow"')
@@ -42,7 +41,8 @@ def browser():
 
 def tree_files():
     "The files of the project, relative: those that git tracks or would (not ignored)."
-    try: out = subprocess.run(['git', 'ls-files', '-coz', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ls = ['git', 'ls-files', '-coz', '--exclude-standard']
+    try: out = subprocess.run(ls, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError): pytest.skip('not a git checkout')
     return sorted(Path(o) for o in set(out.split('\0')) if o and os.path.lexists(ROOT/o))
 

@@ -74,8 +74,9 @@ def test_facts(files):
                    if isinstance(o, ast.Assign) and o.targets[0].id == '__version__')
     facts = {PROJECT['description']: f'{PACKAGE}/__init__.py', version: f'{PACKAGE}/__init__.py', **dict.fromkeys(PROJECT['urls'].values())}
     facts[PROJECT['requires-python']] = None
-    config = [f for f in files if f.parts[0] not in ('nbs', PACKAGE, 'tests') and f.name not in ('README.md', 'CHANGELOG.md', 'pyproject.toml')
-              and f.suffix in ('', '.ini', '.py', '.toml', '.yml', '.yaml', '.md', '.in', '.cfg') and f.name != 'LICENSE']
+    may = 'README.md CHANGELOG.md pyproject.toml LICENSE'.split()
+    config = [f for f in files if f.parts[0] not in ('nbs', PACKAGE, 'tests') and f.name not in may
+              and f.suffix in ('', '.ini', '.py', '.toml', '.yml', '.yaml', '.md', '.in', '.cfg')]
     twice = [(f.as_posix(), fact) for f in config for fact in facts
              if re.search(rf'(?<![\w.]){re.escape(fact)}(?![\w.]*\d)', (ROOT/f).read_text(encoding='utf-8'))]
     assert not twice

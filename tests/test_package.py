@@ -86,7 +86,8 @@ def test_installed(site, sh):
 @pytest.mark.parametrize('command', ['--help', 'tour --help'])
 def test_command(site, command, tmp_path):
     script = site/'bin/pretrain-notes'
-    res = subprocess.run([sys.executable, script, *command.split()], env=clean_env(PYTHONPATH=str(site)), cwd=tmp_path, capture_output=True, text=True)
+    res = subprocess.run([sys.executable, script, *command.split()], env=clean_env(PYTHONPATH=str(site)), cwd=tmp_path,
+                         capture_output=True, text=True)
     assert res.returncode == 0 and 'Usage' in res.stdout, res.stdout + res.stderr
 
 # ---------------------------------------------------------------- a light import
@@ -117,8 +118,9 @@ def test_import_time(sh):
 @pytest.fixture
 def package(tmp_path):
     "A package with this package's `__init__`, a module, and sub-packages as nbdev makes them."
-    for name, text in {'__init__': (ROOT/'pretrain_notes/__init__.py').read_text(encoding='utf-8'), 'one': 'x = 1', 'broken': 'import no_such',
-                       'sub/__init__': '', 'sub/two': 'x = 2', 'sub/deep/__init__': '', 'sub/deep/three': 'x = 3', '_modidx': '', 'data/x': ''}.items():
+    init = (ROOT/'pretrain_notes/__init__.py').read_text(encoding='utf-8')
+    for name, text in {'__init__': init, 'one': 'x = 1', 'broken': 'import no_such', '_modidx': '', 'data/x': '',
+                       'sub/__init__': '', 'sub/two': 'x = 2', 'sub/deep/__init__': '', 'sub/deep/three': 'x = 3'}.items():
         path = tmp_path/f'lazy/{name}.py'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8')

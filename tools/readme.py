@@ -1,6 +1,5 @@
 """Write README.md from nbs/index.ipynb: nbdev's processors, then GitHub's Markdown, without Quarto. `--check` only compares."""
 import base64, re, sys
-from pathlib import Path
 from nbdev.config import get_config
 from nbdev.processors import FilterDefaults
 from nbdev.readme_filter import doc_link
@@ -42,7 +41,7 @@ def _output(o, name, figures, cfg):
         content, path = _text(data[mime]), f'index_files/{name}.{ext}'
         figures[path] = content.encode() if ext == 'svg' else base64.b64decode(content)
         return f'![]({path})'
-    if 'text/html' in data: return re.sub('<style.*?</style>', '', _text(data['text/html']), flags=re.S).strip()  # GitHub shows style as text
+    if 'text/html' in data: return re.sub('<style.*?</style>', '', _text(data['text/html']), flags=re.S).strip()  # GitHub would show it
     return re.sub('^(?=.)', '    ', _text(data.get('text/plain', '')).rstrip('\n'), flags=re.M)
 
 def _code(cell, n, figures, cfg):

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.store.html.md"""
 # %% auto #0
 __all__ = ['kinds', 'sources', 'ClassTask', 'LabelStore', 'simulate_annotator', 'propose']
 
-# %% ../../nbs/10_annotate.store.ipynb #ed74e93f
+# %% ../../nbs/10_annotate.store.ipynb #4c0abf01
 import json, os, re, threading, time as _time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from fastcore.basics import patch, store_attr
 
 from ..samples import DataError, Samples, did_you_mean, digest
-from ..steps import drop_rows, step
+from ..steps import step
 
 # %% ../../nbs/10_annotate.store.ipynb #0fecd424
 def _read_guide(guide):
@@ -31,7 +31,7 @@ def _read_guide(guide):
     try: return p.read_text(encoding='utf-8')
     except UnicodeDecodeError: raise DataError(f'the guideline {p.name} is not UTF-8 text: re-save it') from None
 
-# %% ../../nbs/10_annotate.store.ipynb #f7d343f3
+# %% ../../nbs/10_annotate.store.ipynb #76eb4150
 class ClassTask:
     "One class an item; `version` changes with the name, the classes and the guideline"
     kind = 'class'
@@ -43,6 +43,8 @@ class ClassTask:
         self.classes, self.guide, self.name = [str(c) for c in classes], _read_guide(guide), str(name)
         if len(self.classes) < 2 or not all(c.strip() for c in self.classes): raise DataError(f'a task needs at least two named classes, these are {self.classes}')
         if len(set(self.classes)) < len(self.classes): raise DataError('two classes have the same name: rename one of them')
+        try: json.dumps(self.to_dict(), ensure_ascii=False).encode()
+        except UnicodeEncodeError: raise DataError('a name or the guideline holds half a character (a lone surrogate): re-type it') from None
         self.version = digest(self.to_dict())[:16]
 
     def to_dict(self)->dict: return dict(kind=self.kind, name=self.name, classes=self.classes, guide=self.guide)
@@ -144,11 +146,11 @@ def _rows(self:LabelStore, query):
         with self._engine.connect() as conn: return conn.execute(query).all()
     except sa.exc.DBAPIError as e: raise DataError(f'the labels cannot be read: {self._why(e)}') from None
 
-# %% ../../nbs/10_annotate.store.ipynb #750e61ed
+# %% ../../nbs/10_annotate.store.ipynb #ff285b03
 _uuid = re.compile(r'[A-Za-z0-9-]{8,64}')
 def _text(name, v, n=1000):
     "A short, non-empty text"
-    if not isinstance(v, str) or not v.strip() or len(v) > n: raise DataError(f'{name} must be a text of 1 to {n} characters, not {str(v)[:40]!r}')
+    if not isinstance(v, str) or not v.strip() or len(v) > n or re.search('[\ud800-\udfff]', v): raise DataError(f'{name} must be a text of 1 to {n} characters, not {str(v)[:40]!r}')
     return v
 
 def _number(name, v, lo=0., hi=1e10):
@@ -394,7 +396,7 @@ def _decide(df, conflict):
     votes = votes.sort_values(['n', 'seq'] if conflict == 'majority' else 'seq').drop_duplicates('item', keep='last')
     return dict(zip(votes.item, votes.value))
 
-# %% ../../nbs/10_annotate.store.ipynb #d196a938
+# %% ../../nbs/10_annotate.store.ipynb #7513d9d8
 def _truth(samples, truth, task):
     "The true class number in the task of each sample, -1 where unknown"
     names = truth if truth is not None else [None if v < 0 else samples.vocab[v] for v in samples.labels]
@@ -404,12 +406,19 @@ def _truth(samples, truth, task):
 
 def _confusion(error, n):
     "Rows: the true class; columns: what is said"
-    if np.ndim(error) == 0: error = np.full((n, n), _number('error', float(error), 0, 1) / (n - 1)) + np.eye(n) * (1 - error - error / (n - 1))
+    if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - _number('error', float(error), 0, 1), float(error) / (n - 1))
     m = np.asarray(error, float)
     if m.shape != (n, n) or (m < 0).any() or not np.allclose(m.sum(1), 1): raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
     return m
 
-# %% ../../nbs/10_annotate.store.ipynb #70361be9
+def _says(y, m, rng):
+    "What an annotator with confusion `m` says of true classes `y`; the share of errors is as asked, up to rounding"
+    u = (rng.permutation(len(y)) + .5) / max(1, len(y))
+    off = m[y] * (np.arange(len(m)) != y[:, None])
+    other = (rng.random(len(y))[:, None] * off.sum(1, keepdims=True) > off.cumsum(1)).sum(1).clip(0, len(m) - 1)
+    return np.where(u < off.sum(1), other, y)
+
+# %% ../../nbs/10_annotate.store.ipynb #82eafbd9
 def simulate_annotator(
     samples:Samples, # what to label
     store:LabelStore, # where the labels go
@@ -426,7 +435,7 @@ def simulate_annotator(
     rng, y, m = np.random.default_rng(seed), _truth(samples, truth, task), _confusion(error, len(task.classes))
     rows = rng.permutation(np.flatnonzero(y >= 0))[:n]
     if n is not None and len(rows) < n: raise DataError(f'{n} labels were asked for, but the truth is known of {len(rows)} samples only')
-    said = (rng.random(len(rows))[:, None] > m.cumsum(1)[y[rows]]).sum(1).clip(0, len(m) - 1)
+    said = _says(y[rows], m, rng)
     spent = seconds * rng.lognormal(0, .45, len(rows)) * (2 + np.exp(-np.arange(len(rows)) / 60)) / 3
     ids, when = samples['id'].take(rows).to_pylist(), start + spent.cumsum()
     for i, c, s, t in zip(ids, said, spent, when):
