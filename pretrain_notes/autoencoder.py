@@ -7,13 +7,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/autoencoder.html.md"""
 # %% auto #0
 __all__ = ['Decoder', 'Autoencoder', 'show_reconstructions']
 
-# %% ../nbs/32_autoencoder.ipynb #e508a5ce
+# %% ../nbs/32_autoencoder.ipynb #ef7e762d
 import torch
 import torch.nn.functional as F
 from torch import nn
 from fastcore.basics import patch
 
-from .objective import Objective, n_features
+from .objective import Objective
 
 # %% ../nbs/32_autoencoder.ipynb #07310fe9
 class Decoder(nn.Module):
@@ -33,20 +33,19 @@ class Decoder(nn.Module):
         x = self.project(z).view(-1, 2 * self.width, *self.small)
         return self.layers(x)[..., :self.size[0], :self.size[1]]
 
-# %% ../nbs/32_autoencoder.ipynb #66e87af8
+# %% ../nbs/32_autoencoder.ipynb #8608cc3d
 class Autoencoder(Objective):
     "Denoising autoencoder (Vincent et al. 2008): reconstruct the image from a damaged copy"
     part_names = ('mse',)
     def __init__(self,
-        encoder:nn.Module, # images to features
-        x, # a batch of images, to see sizes
+        encoder='small', # images to features, or a name for `make_encoder`
         noise:float=.5, # standard deviation of the noise, on normalised images
         mask:float=.25 # share of pixels that are set to zero, 0..1
     ):
         super().__init__(encoder)
         self.noise, self.mask = noise, mask
-        self.decoder = Decoder(n_features(encoder.to(x.device), x), x.shape[1], tuple(x.shape[-2:])).to(x.device)
 
+    def build(self, n, x): self.decoder = Decoder(n, x.shape[1], tuple(x.shape[-2:]))
     def damage(self, x): return (x + torch.randn_like(x) * self.noise) * (torch.rand_like(x[:, :1]) >= self.mask)
     def forward(self, x):
         x = x.as_subclass(torch.Tensor)

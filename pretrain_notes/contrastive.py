@@ -7,12 +7,12 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/contrastive.html.md"""
 # %% auto #0
 __all__ = ['nt_xent', 'SimCLR']
 
-# %% ../nbs/34_contrastive.ipynb #a0c4ecb9
+# %% ../nbs/34_contrastive.ipynb #5bbde3da
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .objective import Objective, n_features
+from .objective import Objective
 from .samples import DataError
 
 # %% ../nbs/34_contrastive.ipynb #2a460a31
@@ -27,19 +27,19 @@ def nt_xent(
     partner = torch.arange(2 * n, device=z.device).roll(n)
     return F.cross_entropy(sim, partner, reduction='none'), sim.argmax(1) == partner
 
-# %% ../nbs/34_contrastive.ipynb #eb775370
+# %% ../nbs/34_contrastive.ipynb #baca1cc5
 class SimCLR(Objective):
     "Contrastive learning of representations (Chen et al. 2020): two views of an image find each other"
     part_names = ('found',)
     def __init__(self,
-        encoder:nn.Module, # images to features
-        x, # a batch of images, to see sizes
+        encoder='small', # images to features, or a name for `make_encoder`
         dim:int=64, # length of a projection
         temperature:float=.2 # of the loss
     ):
         super().__init__(encoder)
-        n, self.temperature = n_features(encoder.to(x.device), x), temperature
-        self.projector = nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, dim)).to(x.device)
+        self.dim, self.temperature = dim, temperature
+
+    def build(self, n, x): self.projector = nn.Sequential(nn.Linear(n, n), nn.ReLU(), nn.Linear(n, self.dim))
 
     def forward(self, *views):
         if len(views) != 2: raise DataError(f'SimCLR needs two views of each image, the batch has {len(views)}: use dataloaders(label=None, views=2, augment=...)')

@@ -8,8 +8,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/datasets.html.md"""
 __all__ = ['sources', 'File', 'Source', 'digits', 'wine', 'breast_cancer', 'photos', 'sentences', 'sample_texts', 'sample_speech',
            'read_idx', 'download_dir', 'load_samples', 'available']
 
-# %% ../nbs/03_datasets.ipynb #71eaa050
-import ast, gzip, io, os, re, socket, tarfile, zlib
+# %% ../nbs/03_datasets.ipynb #7b849fa0
+import ast, gzip, io, math, os, re, socket, tarfile, zlib
 from collections import namedtuple
 from contextlib import contextmanager
 from hashlib import sha256
@@ -23,9 +23,9 @@ from fastcore.basics import patch, store_attr
 
 import pretrain_notes
 from ._modidx import d as _index
-from .samples import DataError, Samples, did_you_mean, file_digest, read_audio, splits
+from .samples import DataError, Samples, did_you_mean, digest, file_digest, make_ids, read_audio, splits
 
-# %% ../nbs/03_datasets.ipynb #7d2794f1
+# %% ../nbs/03_datasets.ipynb #540dae31
 sources = {}   # every data set by name
 
 class Source:
@@ -40,7 +40,7 @@ class Source:
         creator:str, # who made it
         date:str, # first published, YYYY-MM-DD
         read=None, # function: without files `read()`, with files `read(parts, source)`
-        files=(), # `File`s; a tuple in place of one means any of these
+        files=(), # each a tuple of alternative `File`s
         dirs=(), # folders in which they may lie, relative to the search path; `name` itself is always one
         get:tuple=None, # how to download: ('torchvision', class name) or ('hub', repository, revision, files, text column)
         vocab=None, # class names in order
@@ -51,24 +51,26 @@ class Source:
         self.rows, self.dirs, self.opts = rows if isinstance(rows, dict) else {None: rows}, (*dirs, name), opts
         sources[name] = self
 
-# %% ../nbs/03_datasets.ipynb #ebd35679
+# %% ../nbs/03_datasets.ipynb #faac7311
 @patch(as_prop=True)
 def info(self:Source):
     "The description, in Croissant's property names"
-    d = dict(name=self.name, description=self.description, license=self.license, url=self.url, creator=self.creator, datePublished=self.date, citeAs=self.cite)
+    d = dict(name=self.name, description=self.description, license=self.license, url=self.url, creator=self.creator,
+             datePublished=self.date, citeAs=self.cite)
     return {k: v for k, v in d.items() if v} | {k: v for k, v in self.opts.items() if k in ('version', 'inLanguage')}
 
 @patch
 def _repr_html_(self:Source):
     import html
-    body = ''.join(f'<tr><th style="text-align:left">{k}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>' for k, v in self.info.items())
-    return f'<table>{body}</table>'
+    row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
+    return f'<table>{"".join(row.format(k, html.escape(str(v))) for k, v in self.info.items())}</table>'
 
-# %% ../nbs/03_datasets.ipynb #0db39655
+# %% ../nbs/03_datasets.ipynb #976387b3
 _uci = 'https://archive.ics.uci.edu/dataset'
-Source('digits', 'image', 1797, 'CC-BY-4.0', 'Handwritten digits, 8 x 8 pixels in 17 shades of grey, scaled to 0..255; the test part of the UCI set, as scikit-learn ships it. '
-       'Who wrote which is not recorded.', f'{_uci}/80/optical+recognition+of+handwritten+digits', 'E. Alpaydin, C. Kaynak', '1998-07-01', vocab=[str(i) for i in range(10)],
-       cite='Alpaydin, E. & Kaynak, C. (1998). Optical Recognition of Handwritten Digits. UCI Machine Learning Repository. https://doi.org/10.24432/C50P49')
+Source('digits', 'image', 1797, 'CC-BY-4.0', 'Handwritten digits, 8 x 8 pixels in 17 shades of grey, scaled to 0..255; '
+       'the test part of the UCI set, as scikit-learn ships it. Who wrote which is not recorded.',
+       f'{_uci}/80/optical+recognition+of+handwritten+digits', 'E. Alpaydin, C. Kaynak', '1998-07-01', vocab=[str(i) for i in range(10)],
+       cite='Alpaydin, E. & Kaynak, C. (1998). Optical Recognition of Handwritten Digits. UCI. https://doi.org/10.24432/C50P49')
 
 def digits()->Samples: # 1797 rows: image (8 x 8 grey), label
     "Handwritten digits that come with scikit-learn"
@@ -78,18 +80,21 @@ def digits()->Samples: # 1797 rows: image (8 x 8 grey), label
 
 sources['digits'].read = digits
 
-# %% ../nbs/03_datasets.ipynb #df7a38dc
-Source('wine', 'table', 178, 'CC-BY-4.0', 'Chemical analysis of wines from three growers of one region of Italy: 13 measurements each.', f'{_uci}/109/wine',
-       'S. Aeberhard, M. Forina', '1991-07-01', cite='Aeberhard, S. & Forina, M. (1992). Wine. UCI Machine Learning Repository. https://doi.org/10.24432/C5PC7J')
-Source('breast_cancer', 'table', 569, 'CC-BY-4.0', 'Breast cancer, Wisconsin (diagnostic): 30 features of cell nuclei computed from images of fine needle aspirates.',
+# %% ../nbs/03_datasets.ipynb #229866a8
+Source('wine', 'table', 178, 'CC-BY-4.0', 'Chemical analysis of wines from three growers of one region of Italy: 13 measurements each.',
+       f'{_uci}/109/wine', 'S. Aeberhard, M. Forina', '1991-07-01',
+       cite='Aeberhard, S. & Forina, M. (1992). Wine. UCI. https://doi.org/10.24432/C5PC7J')
+Source('breast_cancer', 'table', 569, 'CC-BY-4.0',
+       'Breast cancer, Wisconsin (diagnostic): 30 features of cell nuclei in images of fine needle aspirates.',
        f'{_uci}/17/breast+cancer+wisconsin+diagnostic', 'W. Wolberg, O. Mangasarian, N. Street, W. Street', '1995-11-01',
-       cite='Wolberg, W. et al. (1993). Breast Cancer Wisconsin (Diagnostic). UCI Machine Learning Repository. https://doi.org/10.24432/C5DW2B')
+       cite='Wolberg, W. et al. (1993). Breast Cancer Wisconsin (Diagnostic). UCI. https://doi.org/10.24432/C5DW2B')
 
 def _sklearn_table(name):
     "One of scikit-learn's tables as samples"
     import sklearn.datasets as sk
     b = getattr(sk, f'load_{name}')()
-    return Samples.from_arrays(b.data, b.target, [str(v) for v in b.target_names], names=[re.sub(r'\W+', '_', str(n)) for n in b.feature_names], info=sources[name].info)
+    names = [re.sub(r'\W+', '_', str(n)) for n in b.feature_names]
+    return Samples.from_arrays(b.data, b.target, [str(v) for v in b.target_names], names=names, info=sources[name].info)
 
 # %% ../nbs/03_datasets.ipynb #9e7c94a3
 def wine()->Samples: # 178 rows: 13 columns of numbers, label
@@ -102,23 +107,25 @@ def breast_cancer()->Samples: # 569 rows: 30 columns of numbers, label
 
 sources['wine'].read, sources['breast_cancer'].read = wine, breast_cancer
 
-# %% ../nbs/03_datasets.ipynb #38e6d76b
-Source('photos', 'image', 2, 'CC-BY-2.0', 'Two photographs, 640 x 427 pixels: a temple and a flower. The column `creator` says whose each is.',
-       'https://scikit-learn.org/stable/datasets/loading_other_datasets.html#sample-images', 'danielbuechele, vultilion (on Flickr)', '2011-08-21')
+# %% ../nbs/03_datasets.ipynb #ecada59d
+Source('photos', 'image', 2, 'CC-BY-2.0', 'Two photographs, 640 x 427 pixels: a temple and a flower, each by another photographer.',
+       'https://scikit-learn.org/stable/datasets/loading_other_datasets.html#sample-images',
+       'danielbuechele, vultilion (on Flickr)', '2011-08-21')
 _photos = {'china.jpg': ('danielbuechele', '6061409035'), 'flower.jpg': ('vultilion', '6056698931')}
 
 def photos()->Samples: # 2 rows: image (RGB), creator, source, license
     "Two photographs that come with scikit-learn"
     root = Path(find_spec('sklearn').origin).parent/'datasets/images'
-    rows = [dict(image=dict(bytes=(root/n).read_bytes(), path=n), creator=who, source=f'https://www.flickr.com/photos/{who}/{k}', license='CC-BY-2.0')
-            for n, (who, k) in _photos.items()]
+    rows = [dict(image=dict(bytes=(root/n).read_bytes(), path=n), creator=who, license='CC-BY-2.0',
+                 source=f'https://www.flickr.com/photos/{who}/{k}') for n, (who, k) in _photos.items()]
     return Samples.from_rows(rows, info=sources['photos'].info)
 
 sources['photos'].read = photos
 
-# %% ../nbs/03_datasets.ipynb #2e7b2370
-Source('sentences', 'text', 564, 'MIT', "spaCy's example sentences in 68 languages, most of them translations of the same few English ones.", 'https://github.com/explosion/spaCy',
-       'Explosion and contributors to spaCy', '2017-11-07', inLanguage='mul')
+# %% ../nbs/03_datasets.ipynb #9b994e07
+Source('sentences', 'text', 564, 'MIT',
+       "spaCy's example sentences in 68 languages, most of them translations of the same few English ones.",
+       'https://github.com/explosion/spaCy', 'Explosion and contributors to spaCy', '2017-11-07', inLanguage='mul')
 
 def _list_in(path, name):
     "The list literal that is assigned to `name` in a Python file, which is not run"
@@ -130,23 +137,27 @@ def sentences()->Samples: # about 564 rows: text, lang (code as spaCy writes it)
     "Example sentences in 68 languages, which come with spaCy; raises `DataError` where spaCy is not installed"
     if not (spec := find_spec('spacy')): raise DataError('the sentences come with spaCy, which is not installed: pip install spacy')
     files = sorted(Path(spec.origin).parent.glob('lang/*/examples.py'))
-    rows = [dict(text=t, lang=p.parent.name, source=f'spacy/lang/{p.parent.name}/examples.py') for p in files for t in _list_in(p, 'sentences')]
+    rows = [dict(text=t, lang=p.parent.name, source=f'spacy/lang/{p.parent.name}/examples.py')
+            for p in files for t in _list_in(p, 'sentences')]
     return Samples.from_rows(rows, info=sources['sentences'].info | dict(version=version('spacy')))
 
 sources['sentences'].read = sentences
 
-# %% ../nbs/03_datasets.ipynb #87279a79
+# %% ../nbs/03_datasets.ipynb #9bfbcf52
 _page = _index['settings']['doc_host'] + _index['settings']['doc_baseurl'] + '/datasets.html'
-Source('sample_texts', 'text', 240, 'CC0-1.0', 'Short English and Chinese texts written for this package by a language model, with topic, spans and document. Made, not collected.',
+Source('sample_texts', 'text', 240, 'CC0-1.0',
+       'Short English and Chinese texts written for this package by a language model, with topic, spans and document. Made, not collected.',
        _page, 'pretrain_notes', '2026-11-22', inLanguage=['en', 'zh'])
-Source('sample_speech', 'audio', 120, 'CC0-1.0', 'The digits 0 to 9 in English and Mandarin by twelve voices of the synthesiser espeak-ng, 8 kHz. Made, not recorded.',
+Source('sample_speech', 'audio', 120, 'CC0-1.0',
+       'The digits 0 to 9 in English and Mandarin by twelve voices of the synthesiser espeak-ng, 8 kHz. Made, not recorded.',
        _page, 'pretrain_notes', '2026-11-22', inLanguage=['en', 'cmn'], vocab=[str(i) for i in range(10)])
 
 def _sample_file(name):
     "Path of a file of the packaged sample, checked against the list of digests beside it"
     root = Path(pretrain_notes.__file__).parent/'data'/'sample'
     want = dict(reversed(l.split()) for l in (root/'SHA256SUMS').read_text(encoding='utf-8').splitlines())
-    if not (root/name).is_file() or file_digest(root/name) != want[name]: raise DataError(f'{name} of the packaged sample is missing or was changed: install pretrain_notes again')
+    if not (root/name).is_file() or file_digest(root/name) != want[name]:
+        raise DataError(f'{name} of the packaged sample is missing or was changed: install pretrain_notes again')
     return root/name
 
 # %% ../nbs/03_datasets.ipynb #53c931cb
@@ -160,28 +171,29 @@ def sample_speech()->Samples: # 120 rows: audio (WAV, 8 kHz), label, text, lang,
 
 sources['sample_texts'].read, sources['sample_speech'].read = sample_texts, sample_speech
 
-# %% ../nbs/03_datasets.ipynb #87213152
+# %% ../nbs/03_datasets.ipynb #66d5e0cc
 File = namedtuple('File', 'name sha256 size split count', defaults=(None, 1))
-File.__doc__ = "A file (or a pattern with `*` and how many it matches) with the digest and size of its content, gzip taken off, and the split that it holds"
+File.__doc__ = "A file, or a pattern and how many files it matches: digest and size of its content (gzip taken off), the split it holds"
 
 def _content(path, limit, text=False):
     "The bytes of a file, gzip taken off unless it is a tar, at most `limit` of them"
-    with open(path, 'rb') as f: packed = f.read(2) == b'\x1f\x8b' and '.tar' not in Path(path).name
     try:
+        with open(path, 'rb') as f: packed = f.read(2) == b'\x1f\x8b' and '.tar' not in Path(path).name
         with (gzip.open if packed else open)(path, 'rb') as f: b = f.read(limit + 1)
-    except (EOFError, zlib.error, OSError) as e: raise DataError(f'{path} is cut off or damaged ({e}): get it again') from None
+    except (EOFError, zlib.error, OSError) as e: raise DataError(f'{path} cannot be read, or is cut off ({e}): get it again') from None
     return b.removeprefix(b'\xef\xbb\xbf').replace(b'\r\n', b'\n') if text else b
 
-# %% ../nbs/03_datasets.ipynb #fe7b0f88
+# %% ../nbs/03_datasets.ipynb #b3b6f427
 def _checked(paths, f, text=False):
     "(name, content) of the files of one declaration; raises `DataError` where they are not what the name stands for"
-    read = [(p.name if f.count == 1 else '/'.join(p.parts[-1 - f.name.count('/'):]), _content(p, f.size * 3 // 2, text)) for p in paths]
-    whole = sha256(read[0][1]) if f.count == 1 else sha256(''.join(f'{sha256(b).hexdigest()}  {n}\n' for n, b in read).encode())
-    if whole.hexdigest() == f.sha256: return read
-    raise DataError(f'{paths[0] if f.count == 1 else paths[0].parent} is not what is known as {f.name}: its content has sha256 {whole.hexdigest()[:12]}..., '
-                    f'expected is {f.sha256[:12]}...; get it again, or read it as data of your own with a reader of Samples')
+    read = [('/'.join(p.parts[-1 - f.name.count('/'):]), _content(p, f.size * 3 // 2, text)) for p in paths]
+    have = sha256(read[0][1] if f.count == 1 else ''.join(f'{sha256(b).hexdigest()}  {n}\n' for n, b in read).encode()).hexdigest()
+    if have == f.sha256: return read
+    where = paths[0] if f.count == 1 else paths[0].parent
+    raise DataError(f'{where} is not what is known as {f.name}: its content has sha256 {have[:12]}..., not {f.sha256[:12]}...; get it '
+                    'again, or read it as data of your own with a reader of Samples')
 
-# %% ../nbs/03_datasets.ipynb #c12b0f93
+# %% ../nbs/03_datasets.ipynb #c4a4576e
 _idx_types = {8: 'u1', 9: 'i1', 11: '>i2', 12: '>i4', 13: '>f4', 14: '>f8'}
 
 def read_idx(
@@ -192,77 +204,88 @@ def read_idx(
     name = 'these bytes' if isinstance(src, bytes) else Path(src).name
     def bad(why): return DataError(f'{name}: no idx file that can be read ({why}); get it again')
     try:
-        with _open_idx(src) as f:
-            head = f.read(4)
-            if len(head) < 4 or head[:2] != b'\0\0' or head[2] not in _idx_types or not 1 <= head[3] <= 4: raise bad('it does not begin as one')
-            dims = f.read(4 * head[3])
-            if len(dims) < 4 * head[3]: raise bad('cut off in the header')
-            shape, t = [int.from_bytes(dims[i:i+4], 'big') for i in range(0, len(dims), 4)], np.dtype(_idx_types[head[2]])
-            n = t.itemsize * int(np.prod(shape, dtype=object))
-            if n > limit: raise bad(f'it claims {n:,} bytes, the limit is {limit:,}')
-            b = f.read(n + 1)
+        with io.BytesIO(src) if isinstance(src, bytes) else open(src, 'rb') as raw:
+            packed = raw.read(2) == b'\x1f\x8b'
+            raw.seek(0)
+            t, shape, b = _idx_parts(gzip.GzipFile(fileobj=raw) if packed else raw, bad, limit)
     except (EOFError, zlib.error, OSError) as e: raise bad(str(e) or type(e).__name__) from None
+    return np.frombuffer(b, t).reshape(shape).astype(t.newbyteorder('='), copy=False)
+
+def _idx_parts(f, bad, limit):
+    "Type, shape and bytes of an open idx file"
+    head = f.read(4)
+    if len(head) < 4 or head[:2] != b'\0\0' or head[2] not in _idx_types or not 1 <= head[3] <= 4: raise bad('it does not begin as one')
+    dims = f.read(4 * head[3])
+    if len(dims) < 4 * head[3]: raise bad('cut off in the header')
+    shape, t = [int.from_bytes(dims[i:i+4], 'big') for i in range(0, len(dims), 4)], np.dtype(_idx_types[head[2]])
+    n = t.itemsize * math.prod(shape)
+    if n > limit: raise bad(f'it claims {n:,} bytes, the limit is {limit:,}')
+    b = f.read(n + 1)
     if len(b) != n: raise bad(f'it claims {n:,} bytes of values and has {"more" if len(b) > n else f"{len(b):,}"}')
-    return np.frombuffer(b, t).reshape(shape)
+    return t, shape, b
 
-def _open_idx(src):
-    "The stream of an idx file, gzip taken off"
-    f = io.BytesIO(src) if isinstance(src, bytes) else open(src, 'rb')
-    packed = f.read(2) == b'\x1f\x8b'
-    f.seek(0)
-    return gzip.GzipFile(fileobj=f) if packed else f
-
-# %% ../nbs/03_datasets.ipynb #0f2ed171
+# %% ../nbs/03_datasets.ipynb #e219ae30
 def _read_idx_pairs(parts, source):
     "Images and labels, in pairs of idx files"
     xs, ys = [read_idx(b) for _, n, b in parts if 'images' in n], [read_idx(b) for _, n, b in parts if 'labels' in n]
     names = [s for s, n, _ in parts if 'images' in n]
     if [len(x) for x in xs] != [len(y) for y in ys]: raise DataError(f'{source.name}: not as many labels as images')
-    return Samples.from_arrays(np.concatenate(xs), np.concatenate(ys), source.vocab, columns=dict(split=np.repeat(names, [len(x) for x in xs])), info=source.info)
+    split = np.repeat(names, [len(x) for x in xs])
+    return Samples.from_arrays(np.concatenate(xs), np.concatenate(ys), source.vocab, columns=dict(split=split), info=source.info)
 
-def _read_cifar(parts, source, split=None):
+def _read_cifar(parts, source):
     "CIFAR's binary version, from its archive: records of a label and 3 x 32 x 32 bytes"
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(parts[0][2]), mode='r:gz') as tar:
+    (wanted, _, archive), xs, names = parts[0], [], []
+    with tarfile.open(fileobj=io.BytesIO(archive), mode='r:gz') as tar:
         for m in tar:
-            k = re.fullmatch(r'.*/(data|test)_batch(_\d)?\.bin', m.name)
-            if k and m.isfile() and m.size % 3073 == 0 and m.size <= 2**26 and split in (None, part := dict(data='train', test='test')[k[1]]):
-                found[Path(m.name).name] = part, np.frombuffer(tar.extractfile(m).read(), np.uint8).reshape(-1, 3073)
-    rows, names = np.concatenate([a for _, a in found.values()]), np.repeat([s for s, _ in found.values()], [len(a) for _, a in found.values()])
-    return Samples.from_arrays(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0], source.vocab, columns=dict(split=names), info=source.info)
+            if tar.offset > 2**28: raise DataError(f'{source.name}: the archive unfolds to more than it should')
+            k = re.fullmatch(r'cifar-10-batches-bin/(data|test)_batch(_\d)?\.bin', m.name)
+            if not (k and m.isfile()): continue
+            if m.size % 3073: raise DataError(f'{source.name}: {m.name} does not consist of records of 3073 bytes')
+            xs.append(np.frombuffer(tar.extractfile(m).read(), np.uint8).reshape(-1, 3073))
+            names += [dict(data='train', test='test')[k[1]]] * len(xs[-1])
+    if not xs: raise DataError(f'{source.name}: the archive holds none of the batches')
+    rows, names = np.concatenate(xs), np.array(names)
+    images = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    keep = np.flatnonzero(names == wanted) if wanted else np.arange(len(rows))
+    ids = np.array(make_ids(map(digest, images)))               # of all rows: a repeat in another split changes the id
+    return Samples.from_arrays(images[keep], rows[keep, 0], source.vocab, columns=dict(split=names[keep], id=ids[keep]), info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #e183d64d
+# %% ../nbs/03_datasets.ipynb #6a7e2ff6
 def _read_wavs(parts, source):
     "Files named digit_speaker_number.wav"
     rows = [(n, b, *n.removesuffix('.wav').split('_')) for _, n, b in parts]
-    return Samples.from_rows([dict(audio=dict(bytes=b, path=n), label=int(label), group=who, source=n, split='test' if int(k) < 5 else 'train')
-                              for n, b, label, who, k in rows], vocab=source.vocab, info=source.info)
+    rows = [dict(audio=dict(bytes=b, path=n), label=int(label), group=who, source=n, split='test' if int(k) < 5 else 'train')
+            for n, b, label, who, k in rows]
+    return Samples.from_rows(rows, vocab=source.vocab, info=source.info)
 
 def _read_class_folders(parts, source):
     "Images as split/class/name"
-    rows = [dict(image=dict(bytes=b, path=n.split('/')[-1]), label=n.split('/')[1], source=n, split=splits[n.split('/')[0]]) for _, n, b in parts]
+    rows = [(n, b, *n.split('/')) for _, n, b in parts]
+    rows = [dict(image=dict(bytes=b, path=name), label=label, source=n, split=splits[part]) for n, b, part, label, name in rows]
     return Samples.from_rows(rows, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #749cc6b9
-_c1 = {c: bytes([c]).decode('cp1252', 'ignore') or None for c in range(0x80, 0xa0)}
+# %% ../nbs/03_datasets.ipynb #83b0d536
+_c1 = {c: bytes([c]).decode('cp1252', 'ignore') or chr(c) for c in range(0x80, 0xa0)}
 
 def _read_lines(parts, source):
     "One text a line: tab-separated from its label, or labelled by the suffix of the file; or texts with blank lines between"
     by, rows = source.opts.get('by'), []
     for split, n, b in parts:
-        t = b.decode().translate(_c1)
-        for x in filter(None, (x.strip('\n') for x in t.split('\n\n' if by == 'blank' else '\n'))):
+        t = b.decode().translate(_c1 if by == 'suffix' else {})
+        for x in filter(None, t.removesuffix('\n').split('\n\n' if by == 'blank' else '\n')):
             label, text = x.split('\t', 1) if by == 'tab' else (n.rpartition('.')[2], x.strip())
-            rows.append(dict(text=text) | (dict(label=label) if by != 'blank' else {}))
+            rows.append(dict(text=x) if by == 'blank' else dict(text=text, label=label))
     return Samples.from_rows(rows, vocab=source.vocab, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #fc94b3ad
+# %% ../nbs/03_datasets.ipynb #12e56197
 def _read_csv(parts, source):
     "Comma-separated files, one after another"
     import pandas as pd
     o, frames = source.opts, []
     for split, _, b in parts:
-        df = pd.read_csv(io.BytesIO(b), names=o.get('names'), skipinitialspace=True, keep_default_na=False, na_values=o.get('na', []), dtype=o.get('dtype'))
+        df = pd.read_csv(io.BytesIO(b), names=o.get('names'), skipinitialspace=True, keep_default_na=False, na_values=o.get('na', []))
+        for c in o.get('optional', []): df[c] = df.pop(c).astype('Int64') if c in df else pd.array([None] * len(df), 'Int64')
         frames.append(df.assign(split=split) if split else df)
     df = pd.concat(frames, ignore_index=True).rename(columns={o['label']: 'label'} | o.get('rename', {}))
     return Samples.from_pandas(df, vocab=source.vocab, info=source.info)
@@ -277,90 +300,157 @@ def _read_conll(parts, source):
         for i in starts:
             sent = pairs[i:next((j for j in range(i, len(pairs)) if not pairs[j]), len(pairs))]
             rows.append(dict(tokens=[p[0] for p in sent], ner_tags=[index[p[-1].strip()] for p in sent], split=split))
-    return Samples.from_rows(rows, dict(tokens=List(Value('string')), ner_tags=List(ClassLabel(names=list(source.vocab))), split=Value('string')), info=source.info)
+    features = dict(tokens=List(Value('string')), ner_tags=List(ClassLabel(names=source.vocab)), split=Value('string'))
+    return Samples.from_rows(rows, features, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #38f23e5c
-def _idx_files(*digests):
-    return tuple(File(f'{s}-{k}-ubyte.gz', d, n, 'train' if s == 'train' else 'test')
-                 for (s, k, n), d in zip([('train', 'images-idx3', 47040016), ('train', 'labels-idx1', 60008), ('t10k', 'images-idx3', 7840016), ('t10k', 'labels-idx1', 10008)], digests))
+# %% ../nbs/03_datasets.ipynb #e23389a4
+def _files(lines):
+    "Declared files, each as a tuple of alternatives"
+    res = []
+    for line in lines.strip().splitlines():
+        *other, split, size, digest, name = line.split()
+        name, _, count = name.partition('#')
+        f = File(name, digest, int(size), None if split == '-' else split, int(count or 1))
+        if other: res[-1] += (f,)
+        else: res.append((f,))
+    return res
 
+# %% ../nbs/03_datasets.ipynb #d454b145
 Source('mnist', 'image', dict(train=60000, test=10000), 'CC-BY-SA-3.0', 'Handwritten digits, 28 x 28 grey, centred and scaled.',
-       'https://github.com/cvdfoundation/mnist', 'Y. LeCun, C. Cortes, C. J. C. Burges', '1998-11-01', _read_idx_pairs, _idx_files(
-       'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db', '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
-       '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7', 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'),
-       ('images/mnist', 'MNIST/raw', 'MNIST'), ('torchvision', 'MNIST'), [str(i) for i in range(10)],
-       'LeCun, Y., Bottou, L., Bengio, Y., Haffner, P. (1998). Gradient-based learning applied to document recognition. Proc. IEEE 86(11)')
+    'https://github.com/cvdfoundation/mnist', 'Y. LeCun, C. Cortes, C. J. C. Burges', '1998-11-01',
+    cite='LeCun, Y. et al. (1998). Gradient-based learning applied to document recognition. Proc. IEEE 86(11)',
+    read=_read_idx_pairs, vocab=[str(i) for i in range(10)], get=('torchvision', 'MNIST'),
+    dirs=('images/mnist', 'MNIST/raw', 'MNIST'), files=_files('''
+        train 47040016 ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db train-images-idx3-ubyte.gz
+        train    60008 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5 train-labels-idx1-ubyte.gz
+        test   7840016 0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7 t10k-images-idx3-ubyte.gz
+        test     10008 ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2 t10k-labels-idx1-ubyte.gz'''))
 Source('fashion_mnist', 'image', dict(train=60000, test=10000), 'MIT', "Photos of Zalando's articles, 28 x 28 grey.",
-       'https://github.com/zalandoresearch/fashion-mnist', 'H. Xiao, K. Rasul, R. Vollgraf (Zalando Research)', '2017-08-25', _read_idx_pairs, _idx_files(
-       'c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888', 'bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9',
-       '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b', '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34'),
-       ('images/fashion_mnist', 'FashionMNIST/raw', 'FashionMNIST'), ('torchvision', 'FashionMNIST'),
-       ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
-       'Xiao, H., Rasul, K., Vollgraf, R. (2017). Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms. arXiv:1708.07747');
+    'https://github.com/zalandoresearch/fashion-mnist', 'H. Xiao, K. Rasul, R. Vollgraf', '2017-08-25',
+    cite='Xiao, H. et al. (2017). Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms. arXiv:1708.07747',
+    vocab=['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
+    read=_read_idx_pairs, get=('torchvision', 'FashionMNIST'),
+    dirs=('images/fashion_mnist', 'FashionMNIST/raw', 'FashionMNIST'), files=_files('''
+        train 47040016 c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888 train-images-idx3-ubyte.gz
+        train    60008 bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9 train-labels-idx1-ubyte.gz
+        test   7840016 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b t10k-images-idx3-ubyte.gz
+        test     10008 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34 t10k-labels-idx1-ubyte.gz'''));
 
-# %% ../nbs/03_datasets.ipynb #de16ec0c
-Source('cifar10', 'image', dict(train=50000, test=10000), 'LicenseRef-unstated', 'Small colour photos of ten kinds of animals and vehicles, 32 x 32. Its page states no licence. '
-       'The binary version; the Python version is a pickle, which is not read.', 'https://www.cs.toronto.edu/~kriz/cifar.html', 'A. Krizhevsky, V. Nair, G. Hinton', '2009-04-08', _read_cifar,
-       (File('cifar-10-binary.tar.gz', 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd', 170052171),), ('images/cifar10', 'CIFAR10', 'cifar-10'),
-       ('torchvision', 'CIFAR10'), 'airplane automobile bird cat deer dog frog horse ship truck'.split(), 'Krizhevsky, A. (2009). Learning Multiple Layers of Features from Tiny Images')
-Source('grocery', 'image', dict(train=471, test=240), 'MIT', 'Photos of fruit, vegetables and packages taken with a phone in shops: 711 of the Grocery Store Dataset, 10 classes, shrunk to 256 pixels.',
-       'https://github.com/marcusklasson/GroceryStoreDataset', 'M. Klasson, C. Zhang, H. Kjellström', '2019-01-03', _read_class_folders,
-       (File('*/*/*.jpg', 'b68cc73c2062bf723db3fc25147e7f9146141520170590d1a436973c73597d50', 40000, count=711),), ('images/grocery',),
-       cite='Klasson, M., Zhang, C., Kjellström, H. (2019). A Hierarchical Grocery Store Image Dataset with Visual and Semantic Labels. WACV')
-Source('fsdd', 'audio', dict(train=2700, test=300), 'CC-BY-SA-4.0', 'Free Spoken Digit Dataset: English digits by six speakers, 8 kHz. The official test part is the same speakers; `group` is the speaker. '
-       'The first half (numbers 0 to 24, 1500 recordings) is also accepted.', 'https://github.com/Jakobovski/free-spoken-digit-dataset', 'Z. Jackson and contributors', '2024-05-02', _read_wavs,
-       ((File('*.wav', '1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959', 100000, count=3000),
-         File('*.wav', 'cc6027de726df3565562a3f71f8ff8eafceb4eb130f4745a937209a807197016', 100000, count=1500)),),
-       ('audio/fsdd', 'fsdd/recordings', 'free-spoken-digit-dataset/recordings'), vocab=[str(i) for i in range(10)], inLanguage='en');
+# %% ../nbs/03_datasets.ipynb #5c8d8027
+Source('cifar10', 'image', dict(train=50000, test=10000), 'LicenseRef-unstated',
+    'Small colour photos of ten kinds of animals and vehicles, 32 x 32. Its page states no licence. '
+    'This is the binary version; the Python version is a pickle, which is not read.',
+    'https://www.cs.toronto.edu/~kriz/cifar.html', 'A. Krizhevsky, V. Nair, G. Hinton', '2009-04-08',
+    cite='Krizhevsky, A. (2009). Learning Multiple Layers of Features from Tiny Images',
+    read=_read_cifar, vocab='airplane automobile bird cat deer dog frog horse ship truck'.split(),
+    get=('torchvision', 'CIFAR10'), dirs=('images/cifar10', 'CIFAR10'), files=_files('''
+        - 170052171 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd cifar-10-binary.tar.gz'''))
+Source('grocery', 'image', dict(train=471, test=240), 'MIT',
+    'Photos of fruit, vegetables and packages taken with a phone in shops: 711 of the Grocery Store Dataset, 10 classes, at 256 pixels.',
+    'https://github.com/marcusklasson/GroceryStoreDataset', 'M. Klasson, C. Zhang, H. Kjellström', '2019-01-03',
+    cite='Klasson, M. et al. (2019). A Hierarchical Grocery Store Image Dataset with Visual and Semantic Labels. WACV',
+    read=_read_class_folders, dirs=('images/grocery',), files=_files('''
+        - 40000 b68cc73c2062bf723db3fc25147e7f9146141520170590d1a436973c73597d50 */*/*.jpg#711'''));
 
-# %% ../nbs/03_datasets.ipynb #0edf56e1
-Source('sms_spam', 'text', 5574, 'CC-BY-4.0', 'SMS messages in English, ham or spam; 403 are exact duplicates.', f'{_uci}/228/sms+spam+collection', 'T. Almeida, J. M. Gómez Hidalgo', '2012-06-21', _read_lines,
-       (File('SMSSpamCollection', 'edc1f2ca36319ca36c6f80fede2f6ae5f81335289352485f3924df077ec20266', 477906),), ('text/sms_spam', 'smsspamcollection', 'sms+spam+collection'),
-       ('hub', 'ucirvine/sms_spam', 'cae486f927c250fe1d4a5b55f11357964ed1646c', {None: 'plain_text/train-00000-of-00001.parquet'}, 'sms'), ['ham', 'spam'],
-       'Almeida, T. A., Gómez Hidalgo, J. M., Yamakami, A. (2011). Contributions to the Study of SMS Spam Filtering. DocEng', by='tab', inLanguage='en')
-Source('banking77', 'text', dict(train=10003, test=3080), 'CC-BY-4.0', 'Questions to a bank, 77 intents; known to hold label errors.', 'https://github.com/PolyAI-LDN/task-specific-datasets',
-       'I. Casanueva and others (PolyAI)', '2020-03-10', _read_csv,
-       (File('train.csv', 'c13c6d140f3072e184179261fe8204a9094b9fa3b021bcc4ddb3174ee36eea83', 839073, 'train'), File('test.csv', 'e10f6bc95fe4e3eb5e8060f60f09aee8b17d03f23ce0047d9511e8003c26c808', 239961, 'test')),
-       ('text/banking77', 'banking_data'), ('hub', 'PolyAI/banking77', '1fb62b1bb4635df59a8e1b2f2bc5e0643b2856c8', dict(train='data/train-00000-of-00001.parquet', test='data/test-00000-of-00001.parquet'), 'text'),
-       cite='Casanueva, I. et al. (2020). Efficient Intent Detection with Dual Sentence Encoders. arXiv:2003.04807', label='category', inLanguage='en')
-Source('rt_polarity', 'text', 10662, 'CC-BY-4.0', 'Sentences of film reviews, positive or negative, as NLTK distributes them.', 'https://www.cs.cornell.edu/people/pabo/movie-review-data/', 'B. Pang, L. Lee', '2005-06-01', _read_lines,
-       (File('rt-polarity.neg', '614274f81185a850e5a88d533d4679f916d6f62e9af6f0b4ec71fb94bf466ea5', 612441), File('rt-polarity.pos', 'c2dc6b2f55bcf725725372916287cc3f8f9b19402edaa9167de5287cb3ade421', 626334)),
-       ('text/rt_polarity', 'sentence_polarity', 'corpora/sentence_polarity'), vocab=['neg', 'pos'], cite='Pang, B., Lee, L. (2005). Seeing stars. ACL', by='suffix', inLanguage='en');
+# %% ../nbs/03_datasets.ipynb #56800e4c
+Source('fsdd', 'audio', dict(train=2700, test=300), 'CC-BY-SA-4.0',
+    'Free Spoken Digit Dataset: English digits by six speakers, 8 kHz. The official test part (numbers 0 to 4) is of the same speakers; '
+    '`group` is the speaker. Numbers 0 to 24 alone (1500 recordings) are also accepted.',
+    'https://github.com/Jakobovski/free-spoken-digit-dataset', 'Z. Jackson and contributors', '2024-05-02', inLanguage='en',
+    read=_read_wavs, vocab=[str(i) for i in range(10)],
+    dirs=('audio/fsdd', 'fsdd/recordings', 'free-spoken-digit-dataset/recordings'), files=_files('''
+           - 100000 1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959 *.wav#3000
+        or - 100000 cc6027de726df3565562a3f71f8ff8eafceb4eb130f4745a937209a807197016 *.wav#1500'''))
+Source('sms_spam', 'text', 5574, 'CC-BY-4.0', 'SMS messages in English, ham or spam; 403 are exact duplicates.',
+    f'{_uci}/228/sms+spam+collection', 'T. Almeida, J. M. Gómez Hidalgo', '2012-06-21', inLanguage='en',
+    cite='Almeida, T. A. et al. (2011). Contributions to the Study of SMS Spam Filtering. DocEng',
+    get=('hub', 'ucirvine/sms_spam', 'cae486f927c250fe1d4a5b55f11357964ed1646c', {None: 'plain_text/train-00000-of-00001.parquet'}, 'sms'),
+    read=_read_lines, by='tab', vocab=['ham', 'spam'], dirs=('text/sms_spam', 'smsspamcollection'), files=_files('''
+        - 477906 edc1f2ca36319ca36c6f80fede2f6ae5f81335289352485f3924df077ec20266 SMSSpamCollection'''));
 
-# %% ../nbs/03_datasets.ipynb #c21fd99f
-Source('zh_cold', 'text', dict(train=25726, valid=6431, test=5323), 'Apache-2.0', 'COLD: Chinese comments on race, gender and region, offensive or not. CONTAINS OFFENSIVE TEXT. `fine` (test only): 0 safe, 1 attacks a person, 2 attacks a group, 3 anti-bias. '
-       'A training part of 10,000 of the 25,726 is also accepted.', 'https://github.com/thu-coai/COLDataset', 'J. Deng and others (CoAI, Tsinghua)', '2022-01-16', _read_csv,
-       ((File('train.csv', '8816a70d848604185cdce0100bc6398162a50788ea898e488807ad668f9bf2d4', 4130999, 'train'), File('train_10k.csv', '6e02c1d99ba4b52a71ca795dc1e88877241600f4bac89dc018808de3d8e8b50a', 1608478, 'train')),
-        File('dev.csv', '5d55643fdaf1cef0173c01fd0ac29c901810e219d259adb84b0c268fcfb0b2c4', 1016316, 'valid'), File('test.csv', 'a6e19c575241f63103adb45179b2d9f33df81152d7c4fe3f35a2817895108986', 866970, 'test')),
-       ('text/zh_cold', 'COLDataset', 'COLDataset/COLDataset'), vocab=['safe', 'offensive'], cite='Deng, J. et al. (2022). COLD: A Benchmark for Chinese Offensive Language Detection. EMNLP',
-       label='label', rename={'TEXT': 'text', 'Unnamed: 0': 'source_id', 'fine-grained-label': 'fine'}, dtype={'fine-grained-label': 'Int64'}, inLanguage='zh')
-Source('tinyshakespeare', 'text', 7222, 'CC-PDM-1.0', "A million characters of Shakespeare's plays, one speech a row, in order: joined by blank lines they are the file.", 'https://github.com/karpathy/char-rnn',
-       'A. Karpathy (selection)', '2015-05-21', _read_lines, (File('input.txt', '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed', 1115394),), ('corpus/tinyshakespeare', 'tinyshakespeare'), by='blank', inLanguage='en');
+# %% ../nbs/03_datasets.ipynb #4015c135
+Source('banking77', 'text', dict(train=10003, test=3080), 'CC-BY-4.0', 'Questions to a bank, 77 intents; known to hold label errors.',
+    'https://github.com/PolyAI-LDN/task-specific-datasets', 'I. Casanueva and others (PolyAI)', '2020-03-10', inLanguage='en',
+    cite='Casanueva, I. et al. (2020). Efficient Intent Detection with Dual Sentence Encoders. arXiv:2003.04807',
+    get=('hub', 'PolyAI/banking77', '1fb62b1bb4635df59a8e1b2f2bc5e0643b2856c8',
+         dict(train='data/train-00000-of-00001.parquet', test='data/test-00000-of-00001.parquet'), 'text'),
+    read=_read_csv, label='category', dirs=('text/banking77', 'banking_data'), files=_files('''
+        train 839073 c13c6d140f3072e184179261fe8204a9094b9fa3b021bcc4ddb3174ee36eea83 train.csv
+        test  239961 e10f6bc95fe4e3eb5e8060f60f09aee8b17d03f23ce0047d9511e8003c26c808 test.csv'''))
+Source('rt_polarity', 'text', 10662, 'CC-BY-4.0', 'Sentences of film reviews, positive or negative, as NLTK distributes them.',
+    'https://www.cs.cornell.edu/people/pabo/movie-review-data/', 'B. Pang, L. Lee', '2005-06-01', inLanguage='en',
+    cite='Pang, B., Lee, L. (2005). Seeing stars: Exploiting class relationships for sentiment categorization. ACL',
+    read=_read_lines, by='suffix', vocab=['neg', 'pos'],
+    dirs=('text/rt_polarity', 'sentence_polarity', 'corpora/sentence_polarity'), files=_files('''
+        - 612441 614274f81185a850e5a88d533d4679f916d6f62e9af6f0b4ec71fb94bf466ea5 rt-polarity.neg
+        - 626334 c2dc6b2f55bcf725725372916287cc3f8f9b19402edaa9167de5287cb3ade421 rt-polarity.pos'''));
 
-# %% ../nbs/03_datasets.ipynb #a6f98be0
+# %% ../nbs/03_datasets.ipynb #57b072ee
+Source('zh_cold', 'text', dict(train=25726, valid=6431, test=5323), 'Apache-2.0',
+    'COLD: Chinese comments on race, gender and region, offensive or not. CONTAINS OFFENSIVE TEXT. `fine` (test only): 0 safe, '
+    '1 attacks a person, 2 attacks a group, 3 anti-bias. A training part of 10,000 comments is also accepted.',
+    'https://github.com/thu-coai/COLDataset', 'J. Deng and others (CoAI, Tsinghua)', '2022-01-16', inLanguage='zh',
+    cite='Deng, J. et al. (2022). COLD: A Benchmark for Chinese Offensive Language Detection. EMNLP',
+    read=_read_csv, label='label', vocab=['safe', 'offensive'], optional=['fine-grained-label'],
+    rename={'TEXT': 'text', 'Unnamed: 0': 'source_id', 'fine-grained-label': 'fine'},
+    dirs=('text/zh_cold', 'COLDataset', 'COLDataset/COLDataset'), files=_files('''
+           train 4130999 8816a70d848604185cdce0100bc6398162a50788ea898e488807ad668f9bf2d4 train.csv
+        or train 1608478 6e02c1d99ba4b52a71ca795dc1e88877241600f4bac89dc018808de3d8e8b50a train_10k.csv
+           valid 1016316 5d55643fdaf1cef0173c01fd0ac29c901810e219d259adb84b0c268fcfb0b2c4 dev.csv
+           test   866970 a6e19c575241f63103adb45179b2d9f33df81152d7c4fe3f35a2817895108986 test.csv'''))
+Source('tinyshakespeare', 'text', 7222, 'CC-PDM-1.0',
+    "A million characters of Shakespeare's plays, one speech a row, in order: joined by blank lines they are the file.",
+    'https://github.com/karpathy/char-rnn', 'A. Karpathy (selection)', '2015-05-21', inLanguage='en',
+    read=_read_lines, by='blank', dirs=('corpus/tinyshakespeare',), files=_files('''
+        - 1115394 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed input.txt'''));
+
+# %% ../nbs/03_datasets.ipynb #c71bc4e2
 def _bio(*types): return ['O', *(f'{p}-{t}' for t in types for p in 'BI')]
 
-Source('wnut17', 'tokens', dict(train=3394, valid=1009, test=1287), 'CC-BY-4.0', 'Emerging and rare entities in noisy English text of the web, six types.', 'https://github.com/leondz/emerging_entities_17', 'L. Derczynski, E. Nichols, M. van Erp, N. Limsopatham', '2017-09-07', _read_conll,
-       (File('train.conll', '731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5', 493781, 'train'), File('dev.conll', 'e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8', 114749, 'valid'),
-        File('test.conll', '2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0', 192425, 'test')), ('ner/wnut17',), vocab=_bio('corporation', 'creative-work', 'group', 'location', 'person', 'product'),
-       cite='Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel and Emerging Entity Recognition. W-NUT', inLanguage='en')
-Source('bc5cdr', 'tokens', dict(train=4560, valid=4581, test=4797), 'CC-BY-4.0', 'Chemicals and diseases in sentences of PubMed abstracts (BioCreative V CDR).', 'https://github.com/cambridgeltl/MTL-Bioinformatics-2016', 'J. Li and others; G. Crichton and others (conversion)', '2016-05-09', _read_conll,
-       (File('train.tsv', 'b731361c0ed73afd04cc5fdad39afcdfd8f325d6e46c282339185a91d1af4c14', 1039940, 'train'), File('devel.tsv', 'b909de65c4f7e3c23bb09ad52d654cdc92e96db941abe1a5dcf6f6010c03cff5', 1031781, 'valid'),
-        File('test.tsv', 'e41a2843a5fff0cd8d1a88cb147968d61ae29336ca70cddc3d7fb8ff21dfa1e8', 1080717, 'test')), ('ner/bc5cdr', 'BC5CDR-IOB', 'data/BC5CDR-IOB'), vocab=_bio('Chemical', 'Disease'),
-       cite='Li, J. et al. (2016). BioCreative V CDR task corpus: a resource for chemical disease relation extraction. Database', inLanguage='en');
+Source('wnut17', 'tokens', dict(train=3394, valid=1009, test=1287), 'CC-BY-4.0',
+    'Emerging and rare entities in noisy English text of the web, six types.',
+    'https://github.com/leondz/emerging_entities_17', 'L. Derczynski, E. Nichols, M. van Erp, N. Limsopatham', '2017-09-07',
+    cite='Derczynski, L. et al. (2017). Results of the WNUT2017 Shared Task on Novel and Emerging Entity Recognition. W-NUT',
+    inLanguage='en',
+    read=_read_conll, vocab=_bio('corporation', 'creative-work', 'group', 'location', 'person', 'product'),
+    dirs=('ner/wnut17',), files=_files('''
+        train 493781 731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5 train.conll
+        valid 114749 e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8 dev.conll
+        test  192425 2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0 test.conll'''))
+Source('bc5cdr', 'tokens', dict(train=4560, valid=4581, test=4797), 'CC-BY-4.0',
+    'Chemicals and diseases in sentences of PubMed abstracts (BioCreative V).',
+    'https://github.com/cambridgeltl/MTL-Bioinformatics-2016', 'J. Li and others; G. Crichton and others (conversion)', '2016-05-09',
+    inLanguage='en',
+    cite='Li, J. et al. (2016). BioCreative V CDR task corpus: a resource for chemical disease relation extraction. Database',
+    read=_read_conll, vocab=_bio('Chemical', 'Disease'), dirs=('ner/bc5cdr', 'BC5CDR-IOB', 'data/BC5CDR-IOB'), files=_files('''
+        train 1039940 b731361c0ed73afd04cc5fdad39afcdfd8f325d6e46c282339185a91d1af4c14 train.tsv
+        valid 1031781 b909de65c4f7e3c23bb09ad52d654cdc92e96db941abe1a5dcf6f6010c03cff5 devel.tsv
+        test  1080717 e41a2843a5fff0cd8d1a88cb147968d61ae29336ca70cddc3d7fb8ff21dfa1e8 test.tsv'''));
 
-# %% ../nbs/03_datasets.ipynb #2e0935d1
-Source('adult', 'table', 32561, 'CC-BY-4.0', 'US census of 1994: does a person earn more than 50,000 dollars? Missing values are null; sex and race are among the columns.', f'{_uci}/2/adult', 'B. Becker, R. Kohavi', '1996-05-01', _read_csv,
-       (File('adult.data', '5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d', 3974305),), ('tabular/adult',), cite='Becker, B. & Kohavi, R. (1996). Adult. UCI Machine Learning Repository. https://doi.org/10.24432/C5XW20',
-       label='income', na=['?'], names='age workclass fnlwgt education education_num marital_status occupation relationship race sex capital_gain capital_loss hours_per_week native_country income'.split())
-Source('online_shoppers', 'table', 12330, 'CC-BY-4.0', 'Sessions of an online shop: did the visitor buy? 15 % did; 125 rows are exact duplicates.', f'{_uci}/468/online+shoppers+purchasing+intention+dataset', 'C. O. Sakar, Y. Kastro', '2018-08-30', _read_csv,
-       (File('online_shoppers_intention.csv', 'd8e130ba51532985f93281a73ce299e6ce150cb915769a7962a11e595eadd6a1', 1059732),), ('tabular/online_shoppers',), vocab=['left', 'bought'],
-       cite='Sakar, C. O. & Kastro, Y. (2018). Online Shoppers Purchasing Intention Dataset. UCI Machine Learning Repository. https://doi.org/10.24432/C5F88Q', label='Revenue')
-Source('ai4i2020', 'table', 10000, 'CC-BY-4.0', 'Simulated sensors of a milling machine: did it fail? 3.4 % did. The columns TWF, HDF, PWF, OSF, RNF are kinds of failure and give the answer away: drop them.',
-       f'{_uci}/601/ai4i+2020+predictive+maintenance+dataset', 'S. Matzka', '2020-08-30', _read_csv, (File('ai4i2020.csv', 'ec4ed737b27c4e65730e3b875626ddb4db005d79733f0fc1f59d72db467cd670', 508146),), ('tabular/ai4i2020',),
-       vocab=['runs', 'fails'], cite='Matzka, S. (2020). Explainable Artificial Intelligence for Predictive Maintenance Applications. AI4I', label='Machine failure', rename={'UDI': 'source_id'});
+# %% ../nbs/03_datasets.ipynb #1e5a2157
+Source('adult', 'table', 32561, 'CC-BY-4.0',
+    'US census of 1994: does a person earn more than 50,000 dollars? Missing values are null; sex and race are among the columns.',
+    f'{_uci}/2/adult', 'B. Becker, R. Kohavi', '1996-05-01',
+    cite='Becker, B. & Kohavi, R. (1996). Adult. UCI. https://doi.org/10.24432/C5XW20',
+    read=_read_csv, label='income', na=['?'],
+    names=('age workclass fnlwgt education education_num marital_status occupation relationship race sex '
+           'capital_gain capital_loss hours_per_week native_country income').split(), dirs=('tabular/adult',), files=_files('''
+        - 3974305 5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d adult.data'''))
+Source('online_shoppers', 'table', 12330, 'CC-BY-4.0',
+    'Sessions of an online shop: did the visitor buy? 15 % did; 125 rows are exact duplicates.',
+    f'{_uci}/468/online+shoppers+purchasing+intention+dataset', 'C. O. Sakar, Y. Kastro', '2018-08-30',
+    cite='Sakar, C. O. & Kastro, Y. (2018). Online Shoppers Purchasing Intention Dataset. UCI. https://doi.org/10.24432/C5F88Q',
+    read=_read_csv, label='Revenue', vocab=['left', 'bought'], dirs=('tabular/online_shoppers',), files=_files('''
+        - 1059732 d8e130ba51532985f93281a73ce299e6ce150cb915769a7962a11e595eadd6a1 online_shoppers_intention.csv'''))
+Source('ai4i2020', 'table', 10000, 'CC-BY-4.0', 'Simulated sensors of a milling machine: did it fail? 3.4 % did. '
+    'The columns TWF, HDF, PWF, OSF, RNF are kinds of failure and give the answer away: drop them.',
+    f'{_uci}/601/ai4i+2020+predictive+maintenance+dataset', 'S. Matzka', '2020-08-30',
+    cite='Matzka, S. (2020). Explainable Artificial Intelligence for Predictive Maintenance Applications. AI4I',
+    read=_read_csv, label='Machine failure', vocab=['runs', 'fails'], rename={'UDI': 'source_id'},
+    dirs=('tabular/ai4i2020',), files=_files('''
+        - 508146 ec4ed737b27c4e65730e3b875626ddb4db005d79733f0fc1f59d72db467cd670 ai4i2020.csv'''));
 
-# %% ../nbs/03_datasets.ipynb #bdd27de2
+# %% ../nbs/03_datasets.ipynb #b58b9934
 def download_dir()->Path: # the folder; it may not exist yet
     "Where downloaded data sets are kept: `$XDG_CACHE_HOME/pretrain_notes`, by default under ~/.cache"
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'pretrain_notes'
@@ -377,29 +467,28 @@ def _at(folder, f):
     names = (f.name, f.name.removesuffix('.gz')) if '.tar' not in f.name else (f.name,)
     return [folder/n for n in names if os.path.isfile(folder/n)][:1]
 
-# %% ../nbs/03_datasets.ipynb #a622388e
+# %% ../nbs/03_datasets.ipynb #9afdeeab
 def _find(source, split, roots):
-    "(root, [(file, paths)]) of the first folder that has all files for `split`; (None, what the fullest folder lacks) if none has"
+    "(root, [(file, paths)]) of the first folder that has what `split` needs; (None, what the first with a part of it lacks) if none has"
     lacks = None
     for root, d in ((r, d) for r in roots for d in source.dirs):
         found, missing = [], []
-        for alts in (a if isinstance(a[0], File) else (a,) for a in source.files):
-            if alts[0].split not in (None, split) and split: continue
+        for alts in source.files:
+            if split and source.media == 'image' and alts[0].split not in (None, split): continue
             hit = next(((f, ps) for f in alts if (ps := _at(root/d, f))), None)
             found.append(hit) if hit else missing.append(alts[0].name)
         if not missing: return root, found
         if found and not lacks: lacks = f'{root/d} has no {", ".join(missing)}'
     return None, lacks
 
-# %% ../nbs/03_datasets.ipynb #d1c5d917
+# %% ../nbs/03_datasets.ipynb #d04c94e3
 def _absent(source, why):
     "The error for a set that is not there"
-    files = [a if isinstance(a, File) and not isinstance(a[0], File) else a[0] for a in source.files]
-    names = ', '.join(f.name if f.count == 1 else f'{f.count} files {f.name}' for f in files)
-    return DataError(f'{source.name} is not there ({why}). Put {names} into a folder {source.name}/, and name the folder that holds {source.name}/ '
-                     f'in the environment variable PRETRAIN_NOTES_DATA. They are at {source.url}')
+    names = ', '.join(f.name if f.count == 1 else f'{f.count} files {f.name}' for f, *_ in source.files)
+    return DataError(f'{source.name} is not there ({why}). Put {names} into a folder {source.name}/, and name the folder '
+                     f'that holds {source.name}/ in the environment variable PRETRAIN_NOTES_DATA. They are at {source.url}')
 
-# %% ../nbs/03_datasets.ipynb #06ca3ff6
+# %% ../nbs/03_datasets.ipynb #5b7b4094
 def _offline(): return os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'TRUE', 'YES', 'ON')
 
 @contextmanager
@@ -418,7 +507,7 @@ def _from_torchvision(source, split, cls):
     bases = getattr(getattr(tv, cls), 'mirrors', None) or [getattr(tv, cls).url.rpartition('/')[0] + '/']
     folder = download_dir()/source.name
     folder.mkdir(parents=True, exist_ok=True)
-    for f in (f for f in source.files if (not split or f.split in (None, split)) and not _at(folder, f)):
+    for f in (f for f, *_ in source.files if (not split or f.split in (None, split)) and not _at(folder, f)):
         with TemporaryDirectory(dir=folder) as tmp, _patience(): _first_good(download_url, bases, f, Path(tmp), folder)
     return _load_files(source, split, _find(source, split, [download_dir()])[1])
 
@@ -433,19 +522,29 @@ def _first_good(download_url, bases, f, tmp, folder):
             if i == len(bases) - 1: raise
             (tmp/f.name).unlink(missing_ok=True)
 
-# %% ../nbs/03_datasets.ipynb #c837fd84
+# %% ../nbs/03_datasets.ipynb #65a4e3d5
+def _hub_file(repo, name, revision):
+    "Path of a file of one commit: from the Hub's own cache, else downloaded"
+    import huggingface_hub as hub
+    kw = dict(repo_id=repo, filename=name, repo_type='dataset', revision=revision)
+    try: return hub.hf_hub_download(**kw, local_files_only=True)
+    except hub.errors.LocalEntryNotFoundError:
+        if _offline(): raise
+    hub.get_hf_file_metadata(hub.hf_hub_url(**kw), timeout=10)      # fails at once where hf_hub_download would try for half a minute
+    return hub.hf_hub_download(**kw)
+
 def _from_hub(source, split, repo, revision, files, text):
     "Download Parquet files of one commit of a data set on the Hugging Face Hub"
-    from huggingface_hub import hf_hub_download
     rows = []
     for s, name in files.items():
-        if s and split not in (None, s): continue
-        part = Samples.from_parquet(hf_hub_download(repo, name, repo_type='dataset', revision=revision, local_files_only=_offline(), etag_timeout=10))
+        part = Samples.from_parquet(_hub_file(repo, name, revision))
         if len(part) != source.rows[s]: raise DataError(f'{repo} has {len(part)} rows, expected are {source.rows[s]}')
-        rows += [dict(text=t.rstrip('\n'), label=part.vocab[y]) | (dict(split=s) if s else {}) for t, y in zip(part[text].to_pylist(), part.labels)]
-    return Samples.from_rows(rows, vocab=source.vocab, info=source.info)
+        end = '\n' if source.read is _read_lines else ''          # the Hub's copy keeps the end of the line
+        texts = [t.removesuffix(end) for t in part[text].to_pylist()]
+        rows += [dict(text=t, label=part.vocab[y]) | (dict(split=s) if s else {}) for t, y in zip(texts, part.labels)]
+    return _only(Samples.from_rows(rows, vocab=source.vocab, info=source.info), split)
 
-# %% ../nbs/03_datasets.ipynb #ab59d47d
+# %% ../nbs/03_datasets.ipynb #521a633f
 def load_samples(
     name:str, # a name that `available` lists
     split:str=None, # only 'train', 'valid' or 'test'; None: all rows, with a column `split` where the set has splits
@@ -463,9 +562,11 @@ def load_samples(
     if not source.get: raise _absent(source, 'not found on the search path, and it cannot be downloaded from here')
     if not download: raise _absent(source, 'not found on the search path, and download=False')
     try: return dict(torchvision=_from_torchvision, hub=_from_hub)[source.get[0]](source, split, *source.get[1:])
-    except Exception as e: raise _absent(source, f'not found on the search path, and downloading failed: {type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ""}') from e
+    except Exception as e:
+        why = (str(e).strip().splitlines() or [''])[0][:200]
+        raise _absent(source, f'not found on the search path, and downloading failed: {type(e).__name__}: {why}') from e
 
-# %% ../nbs/03_datasets.ipynb #c9ad18c5
+# %% ../nbs/03_datasets.ipynb #3da02355
 def _known_split(source, split):
     "The canonical name of a split that `source` has"
     if split is None: return None
@@ -475,14 +576,15 @@ def _known_split(source, split):
 
 def _load_files(source, split, found):
     "Read the files that were found, and keep the rows of `split`"
-    parts = [(f.split, n, b) for f, ps in found for n, b in _checked(ps, f, source.media in ('text', 'tokens', 'table'))]
-    s = source.read(parts, source, split) if source.read is _read_cifar else source.read(parts, source)
-    return s[np.array(s['split'].to_pylist()) == split] if split else s
+    parts = [(f.split or split, n, b) for f, ps in found for n, b in _checked(ps, f, source.media in ('text', 'tokens', 'table'))]
+    return _only(source.read(parts, source), split)
 
-# %% ../nbs/03_datasets.ipynb #3b9c2d74
+def _only(s, split): return s[np.array(s['split'].to_pylist()) == split] if split else s
+
+# %% ../nbs/03_datasets.ipynb #b6b57362
 def available(
     path=None # folders to look in, as for `load_samples`
-): # a DataFrame: name, rows, media, license, where ('installed', 'PRETRAIN_NOTES_DATA', 'downloaded', 'downloadable', 'by hand')
+): # DataFrame: name, rows, media, license, where ('installed', 'PRETRAIN_NOTES_DATA', 'downloaded', 'downloadable', 'by hand')
     "Every data set that has a name here, and where this machine has it; looks for files, without reading them"
     import pandas as pd
     def where(s):
@@ -490,4 +592,5 @@ def available(
         root = _find(s, None, _roots(path))[0]
         if root is not None: return 'downloaded' if root == download_dir() else 'PRETRAIN_NOTES_DATA'
         return 'downloadable' if s.get else 'by hand'
-    return pd.DataFrame([dict(name=s.name, rows=sum(s.rows.values()), media=s.media, license=s.license, where=where(s)) for s in sources.values()])
+    return pd.DataFrame([dict(name=s.name, rows=sum(s.rows.values()), media=s.media, license=s.license, where=where(s))
+                         for s in sources.values()])

@@ -36,7 +36,7 @@ def did_you_mean(
     close = get_close_matches(str(name), list(map(str, names)), n=1)
     return f' - did you mean {close[0]!r}?' if close else f' - there is: {", ".join(map(str, names))}'
 
-# %% ../nbs/00_samples.ipynb #32bc5b3b
+# %% ../nbs/00_samples.ipynb #a4725709
 def progress(
     it, # the iterable to go through
     desc:str='', # what is being done, a few words
@@ -44,7 +44,7 @@ def progress(
 ): # the same items; a bar appears once the work takes longer than half a second
     "A progress bar on a terminal and in a notebook (set `TQDM_DISABLE=1` for silence)"
     from tqdm.auto import tqdm
-    return tqdm(it, desc=desc, total=total, delay=.5, leave=False)
+    return tqdm(it, desc=desc, total=total, delay=.5, leave=False, disable=bool(os.environ.get('TQDM_DISABLE')))   # in a notebook tqdm forgets it
 
 # %% ../nbs/00_samples.ipynb #a1adf155
 def digest(

@@ -4,8 +4,8 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, filters, find_label_issues, noise_matrix, out_of_sample_probs,
-    plant_noise, rankings, score_issues)
+from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_issues, issue_filters, issue_rankings, noise_matrix,
+    out_of_sample_probs, plant_noise, score_issues)
 from pretrain_notes.samples import DataError
 
 X, truth = load_digits(return_X_y=True)
@@ -35,11 +35,11 @@ def test_equals_cleanlab(noisy):
     given, planted, probs = noisy
     for p in probs.values():
         assert (confident_joint(given, p) == compute_confident_joint(given, p)).all()
-        for f in filters:
+        for f in issue_filters:
             a, b = mask(find_label_issues(given, p, filter_by=f)), theirs(given, p, filter_by=f, n_jobs=1)
             assert jaccard(a, b) >= .99, f
             assert f1(a, planted) >= f1(b, planted) - .01, f
-        for r in rankings:
+        for r in issue_rankings:
             np.testing.assert_allclose(1 - find_label_issues(given, p, rank_by=r).sort_values('row').score, get_label_quality_scores(given, p, method=r), atol=1e-9)
 
 @pytest.mark.filterwarnings('ignore')
@@ -53,7 +53,7 @@ def test_equals_cleanlab_synthetic(n, k, dtype):
     z = rng.normal(size=(n, k)); z[np.arange(n), y] += 3
     p = np.exp(z); p = (p / p.sum(1, keepdims=True)).astype(dtype)
     given, _ = plant_noise(y, .15, k)
-    for f in filters: assert jaccard(mask(find_label_issues(given, p, filter_by=f)), theirs(given, p, filter_by=f, n_jobs=1)) >= .99, f
+    for f in issue_filters: assert jaccard(mask(find_label_issues(given, p, filter_by=f)), theirs(given, p, filter_by=f, n_jobs=1)) >= .99, f
 
 def test_finds_what_was_planted(noisy):
     given, planted, probs = noisy
@@ -93,4 +93,4 @@ def test_unusable(labels, probs, says):
         with pytest.raises(DataError, match=says): confident_thresholds(np.array(labels), np.array(probs, float))
 
 def test_more_folds_than_rows():
-    with pytest.raises(DataError, match='cannot be divided'): out_of_sample_probs(KNeighborsClassifier(1), X[:3], truth[:3], folds=5)
+    with pytest.raises(DataError, match='folds cannot be made'): out_of_sample_probs(KNeighborsClassifier(1), X[:3], truth[:3], folds=5)

@@ -6,22 +6,20 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/standards.rules.html.md"""
 
 # %% auto #0
 __all__ = ['severities', 'max_evidence', 'families', 'catalogue', 'max_table', 'absences', 'required', 'rai', 'profiles',
-           'Finding', 'Rule', 'rule', 'Context', 'read_text', 'NotApplicable', 'run_rule', 'repeats', 'duplicates',
-           'leaked_records', 'leaked_groups', 'unknown_labels', 'conflicting_labels', 'imbalance', 'unique_keys',
-           'walk', 'references', 'read_front_matter', 'stated_counts', 'complete_description', 'spdx', 'valid_license',
-           'known_names', 'declared_columns', 'declared_types', 'declared_ranges', 'clean_text', 'decodes',
-           'missing_values', 'empty', 'collection', 'provenance', 'removed_rows', 'split_first', 'manifest',
+           'Finding', 'plural', 'Rule', 'rule', 'Context', 'read_text', 'NotApplicable', 'run_rule', 'repeats',
+           'duplicates', 'leaked_records', 'leaked_groups', 'unknown_labels', 'conflicting_labels', 'imbalance',
+           'unique_keys', 'walk', 'references', 'read_front_matter', 'stated_counts', 'complete_description', 'spdx',
+           'valid_license', 'known_names', 'declared_columns', 'declared_types', 'declared_ranges', 'clean_text',
+           'decodes', 'missing_values', 'empty', 'collection', 'provenance', 'removed_rows', 'split_first', 'manifest',
            'listed_files', 'file_sets', 'find_emails', 'find_ips', 'emails', 'ips', 'personal_data', 'rules']
 
-# %% ../../nbs/60_standards.rules.ipynb #3cb10abf
-import fnmatch, io, ipaddress, json, os, re
-from collections import Counter, defaultdict
+# %% ../../nbs/60_standards.rules.ipynb #a02c8439
+import fnmatch, ipaddress, json, os, re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
-from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +50,16 @@ class Finding:
         self.total = len(self.evidence) if self.total is None else self.total
         self.evidence = tuple(self.evidence[:max_evidence])
 
-# %% ../../nbs/60_standards.rules.ipynb #20ca8c4a
+# %% ../../nbs/60_standards.rules.ipynb #eb5d9504
+def plural(
+    n:int, # how many
+    one:str, # the word for one
+    many:str=None # the word for more; None: with an s
+)->str: # '1 row', '2,000 rows'
+    "A number with its word"
+    return f'{n:,} {one if n == 1 else many or one + "s"}'
+
+# %% ../../nbs/60_standards.rules.ipynb #07ae5f12
 families = {'1': 'format', '2': 'quality', '3': 'consistency', '4': 'collection', '5': 'processing', '6': 'storage', '7': 'privacy'}
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Rule:
     @property
     def family(self): return families[self.id[2]]
 
-# %% ../../nbs/60_standards.rules.ipynb #33de86c0
+# %% ../../nbs/60_standards.rules.ipynb #2d2884a9
 catalogue = {}   # id to `Rule`
 
 def rule(
@@ -87,12 +94,13 @@ def rule(
     def put(f):
         if not re.fullmatch(r'PN\d{3}', id): raise DataError(f'{id!r} is no id of a rule: use PN and three digits')
         if severity not in severities: raise DataError(f'{severity!r} is no severity' + did_you_mean(severity, severities))
-        if id in catalogue and catalogue[id].fn.__qualname__ != f.__qualname__: raise DataError(f'{id} is taken by {catalogue[id].title!r}: ids are never reused')
+        if id in catalogue and catalogue[id].fn.__qualname__ != f.__qualname__:
+            raise DataError(f'{id} is taken by {catalogue[id].title!r}: ids are never reused')
         catalogue[id] = Rule(id, title or f.__doc__ or '', severity, scope, profile, source, hint, tuple(needs), f)
         return f
     return put
 
-# %% ../../nbs/60_standards.rules.ipynb #fa772a97
+# %% ../../nbs/60_standards.rules.ipynb #114b3a37
 class Context:
     "All that a rule may look at"
     def __init__(self,
@@ -100,13 +108,15 @@ class Context:
         strict:bool=False # True: a missing description is a finding, not a reason to skip the rules about it
     ):
         self.root, self.strict, self.manifest, self.files_used = None, strict, {}, []
-        if isinstance(data, Samples): self.raw, self.info, self.steps, self.name = data.table, dict(data.info), data.steps, data.info.get('name') or 'samples'
+        if isinstance(data, Samples):
+            self.raw, self.info, self.steps, self.name = data.table, dict(data.info), data.steps, str(data.info.get('name')
+                or 'samples')[:200]
         elif isinstance(data, (str, os.PathLike)): self._open(Path(data))
         else: raise DataError(f'a {type(data).__name__} cannot be checked: give Samples, or the folder of a saved data set')
         self.table = _readable(self.raw)
     def __len__(self): return self.table.num_rows
 
-# %% ../../nbs/60_standards.rules.ipynb #1e6a6546
+# %% ../../nbs/60_standards.rules.ipynb #7a80ed78
 def read_text(
     path, # file to read
     limit:int=16 * 2**20 # bytes
@@ -125,7 +135,7 @@ def _json(path):
     except FileNotFoundError: return {}, f'there is no {path.name}'
     except (ValueError, RecursionError, OSError) as e: return {}, f'{path.name} cannot be read: {e}'
 
-# %% ../../nbs/60_standards.rules.ipynb #0803dd4f
+# %% ../../nbs/60_standards.rules.ipynb #46f4fb59
 @patch
 def _open(self:Context, root):
     "Read the folder of a data set, whatever state it is in"
@@ -134,6 +144,7 @@ def _open(self:Context, root):
     self.manifest, self.manifest_error = _json(self.root/'manifest.json')
     self.info = d if isinstance(d := self.manifest.get('info'), dict) else {}
     self.steps = d if isinstance(d := self.manifest.get('steps'), list) else []
+    self.name = str(self.info.get('name') or self.name)[:200]
     paths = sorted(p for p in self.files if p.startswith('data/') and p.endswith('.parquet'))
     tables = [t for t in map(self._parquet, paths) if t is not None]
     if not tables: raise DataError(f'{root} holds no readable data/*.parquet: use Samples.from_folder for a folder of files')
@@ -147,7 +158,7 @@ def files(self:Context):
         self._files = sorted(Path(d, n).relative_to(self.root).as_posix() for d, _, ns in os.walk(self.root) for n in ns)
     return self._files
 
-# %% ../../nbs/60_standards.rules.ipynb #21ee5241
+# %% ../../nbs/60_standards.rules.ipynb #53b922d8
 max_table = 8 * 2**30   # bytes that the Parquet files of a data set may unfold to
 
 @patch
@@ -156,7 +167,8 @@ def _parquet(self:Context, rel):
     import pyarrow.parquet as pq
     try:
         f = pq.ParquetFile(inside(self.root, rel))
-        if sum(f.metadata.row_group(i).total_byte_size for i in range(f.num_row_groups)) > max_table: raise DataError(f'{rel} is too large to be checked in memory')
+        if sum(f.metadata.row_group(i).total_byte_size
+            for i in range(f.num_row_groups)) > max_table: raise DataError(f'{rel} is too large to be checked in memory')
         self.files_used.append(rel)
         return f.read()
     except (pa.ArrowException, OSError, DataError): return None
@@ -171,7 +183,7 @@ def _readable(table):
             table = table.set_column(i, f, pa.array(values, f.type))
     return table
 
-# %% ../../nbs/60_standards.rules.ipynb #54711696
+# %% ../../nbs/60_standards.rules.ipynb #af8e14fa
 def _text_type(t): return pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_list(t) and _text_type(t.value_type)
 
 @patch
@@ -209,7 +221,7 @@ def declared(self:Context, name):
     both = {c: {**d, **(d.get('constraints') or {})} for c, d in self.schema.items() if c in self.table.column_names}
     return {c: d[name] for c, d in both.items() if name in d}
 
-# %% ../../nbs/60_standards.rules.ipynb #7bb880da
+# %% ../../nbs/60_standards.rules.ipynb #5a4b9210
 @patch(as_prop=True)
 def ids(self:Context):
     "What rows are called: their `id`, or their number"
@@ -234,7 +246,9 @@ def keys(self:Context):
         self._keys = np.where(keys == '', -1, np.unique(keys.astype(str), return_inverse=True)[1])
     return self._keys
 
-# %% ../../nbs/60_standards.rules.ipynb #91eeae5a
+# %% ../../nbs/60_standards.rules.ipynb #f35ec98c
+def _as_list(v): return v if isinstance(v, list) else [] if v is None else [v]
+
 def _blank(r): return all(v is None or v == '' or v == [] or (isinstance(v, float) and np.isnan(v)) for v in r.values())
 
 @patch
@@ -242,13 +256,14 @@ def _record_keys(self:Context):
     names = self.table.column_names
     if self.media:
         full = [bool((r or {}).get('bytes') or (r or {}).get('path')) for r in self.column(self.media)]
-        source = self.column('digest') or [digest((r or {}).get('bytes') or b'') for r in self.column(self.media)]
-        return [str(d) if ok else '' for d, ok in zip(source, full)]
+        source = self.column('digest') or [None] * len(full)
+        return ['' if not ok else d if isinstance(d, str) else digest(r['bytes'] or str(r['path'])) for r, d,
+            ok in zip(self.column(self.media), source, full)]
     if 'text' in names: return [normalize_text(t) for t in self.texts('text')]
     rows = self.table.select([c for c in names if c not in (*_ours, 'label', 'labels')]).to_pylist()
     return ['' if _blank(r) else digest(r) for r in rows]
 
-# %% ../../nbs/60_standards.rules.ipynb #b1787e1e
+# %% ../../nbs/60_standards.rules.ipynb #ff471ef0
 class NotApplicable(Exception):
     "Raised by a rule that has nothing to look at; the message says why"
 
@@ -263,7 +278,7 @@ absences = dict(   # need to a function (context) that says why it is missing, o
     schema=lambda c: None if c.schema else "no column is declared (`info['schema']` is empty)",
     steps=lambda c: None if c.steps else 'no step is recorded')
 
-# %% ../../nbs/60_standards.rules.ipynb #7700b56f
+# %% ../../nbs/60_standards.rules.ipynb #bc2d497c
 def run_rule(
     r, # a `Rule`, or its id
     ctx # a `Context`, or what one is made of
@@ -278,7 +293,7 @@ def run_rule(
     try: return [Finding(**dict(dict(rule=r.id, severity=r.severity, hint=r.hint), **d)) for d in r.fn(ctx)], None
     except NotApplicable as e: return [], str(e)
 
-# %% ../../nbs/60_standards.rules.ipynb #8acc47a0
+# %% ../../nbs/60_standards.rules.ipynb #7fa92e35
 def repeats(
     keys, # int (n,), equal for rows that are the same; negative: compared with nothing
     apart=None # (n,), e.g. splits: only clusters with two different values of it count
@@ -292,24 +307,27 @@ def repeats(
     idx = np.flatnonzero((n[inv] > 1) & (keys >= 0))
     return idx[np.argsort(inv[idx], kind='stable')]
 
-# %% ../../nbs/60_standards.rules.ipynb #6e23496d
+# %% ../../nbs/60_standards.rules.ipynb #21799ac6
 @rule('PN202', 'W', title='No record stands twice', hint='keep the first of each',
       source='data-linter DuplicateExample; frictionless duplicate-row; ODCS duplicateValues')
 def duplicates(ctx):
     idx = repeats(ctx.keys)
     if len(idx): yield dict(where=ctx.media or 'rows', evidence=ctx.at(idx), value=len(idx) - len(np.unique(ctx.keys[idx])), threshold=0,
-                            message=f'{len(np.unique(ctx.keys[idx])):,} records stand more than once, in {len(idx):,} rows')
+                            message=f'{plural(len(np.unique(ctx.keys[idx])), "record")} more than once, in {len(idx):,} rows')
 
-@rule('PN303', 'E', title='No record stands in two splits', hint='drop it from train, or split again with samples.split()', needs=['split'],
+@rule('PN303', 'E', title='No record stands in two splits', hint='drop it from train, or split again with samples.split()',
+    needs=['split'],
       source='deepchecks train_test_samples_mix; huggingface/dataset-viewer#2994')
 def leaked_records(ctx):
     idx = repeats(ctx.keys, ctx.splits)
     if not len(idx): return
-    where = Counter('+'.join(sorted(set(ctx.splits[ctx.keys == k]))) for k in np.unique(ctx.keys[idx])[:max_evidence])
+    order = {s: i for i, s in enumerate(('train', 'valid', 'test'))}
+    where = Counter(' and '.join(sorted(set(ctx.splits[ctx.keys == k]), key=lambda s: (order.get(s, 9), s)))
+        for k in np.unique(ctx.keys[idx])[:max_evidence])
     yield dict(where='split', evidence=ctx.at(idx), value=len(np.unique(ctx.keys[idx])), threshold=0,
-               message='the same record in ' + ', '.join(f'{s} ({n:,})' for s, n in where.most_common()))
+               message='; '.join(f'{plural(n, "record")} both in {s}' for s, n in where.most_common()))
 
-# %% ../../nbs/60_standards.rules.ipynb #c061de9d
+# %% ../../nbs/60_standards.rules.ipynb #e5971934
 @rule('PN304', 'E', title='No group stands in two splits', profile='labelled', needs=['split'],
       hint='split again with samples.split(): it keeps groups together', source='deepchecks index_leakage')
 def leaked_groups(ctx):
@@ -320,9 +338,9 @@ def leaked_groups(ctx):
         keys = np.where([v is None for v in values], -1, np.unique([str(v) for v in values], return_inverse=True)[1])
         idx = repeats(keys, ctx.splits)
         if len(idx): yield dict(where=name, evidence=ctx.at(idx), value=len(np.unique(keys[idx])), threshold=0,
-                                message=f'{len(np.unique(keys[idx])):,} values of `{name}` stand in more than one split')
+                                message=f'{plural(len(np.unique(keys[idx])), "value")} of `{name}` in more than one split')
 
-# %% ../../nbs/60_standards.rules.ipynb #4814bd4b
+# %% ../../nbs/60_standards.rules.ipynb #7151010a
 def _codes(ctx):
     "(names, codes) of the labels: codes -1 for a missing label, `len(names)` or more or below -1 for one outside the set"
     labels, names = ctx.column('label'), ctx.vocab
@@ -338,23 +356,27 @@ def unknown_labels(ctx):
     bad = (codes >= len(names)) | (codes < -1)
     if bad.any():
         first = str(ctx.column('label')[np.flatnonzero(bad)[0]])
-        yield dict(where='label', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0, message=f'{first!r} is not one of the {len(names)} classes' + did_you_mean(first, names[:20]))
+        yield dict(where='label', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
+            message=f'{first!r} is not one of the {len(names)} classes' + did_you_mean(first, names[:20]))
     if unused := [n for i, n in enumerate(names) if not (codes == i).any()]:
         yield dict(where='label', severity='W', value=len(unused), message=f'declared, but never used: {", ".join(unused[:10])}')
     if 'split' in ctx.table.column_names and 'train' in ctx.splits:
         unseen = sorted(set(codes[(ctx.splits != 'train') & ~bad & (codes >= 0)]) - set(codes[ctx.splits == 'train']))
-        if unseen: yield dict(where='label', severity='W', evidence=ctx.at(np.isin(codes, unseen)), value=len(unseen), message=f'never seen in train: {", ".join(names[i] for i in unseen[:10])}')
+        if unseen: yield dict(where='label', severity='W', evidence=ctx.at(np.isin(codes, unseen)), value=len(unseen),
+            message=f'never seen in train: {", ".join(names[i] for i in unseen[:10])}')
 
-# %% ../../nbs/60_standards.rules.ipynb #71db4bc4
-@rule('PN306', 'W', title='Equal inputs have equal labels', profile='labelled', needs=['label'], hint='look at them and decide on one label, or drop both',
+# %% ../../nbs/60_standards.rules.ipynb #6f59a23b
+@rule('PN306', 'W', title='Equal inputs have equal labels', profile='labelled', needs=['label'],
+    hint='look at them and decide on one label, or drop both',
       source='deepchecks conflicting_labels')
 def conflicting_labels(ctx):
     _, codes = _codes(ctx)
     idx = repeats(np.where(codes == -1, -1, ctx.keys), codes)
     if len(idx): yield dict(where='label', evidence=ctx.at(idx), value=len(np.unique(ctx.keys[idx])), threshold=0,
-                            message=f'{len(np.unique(ctx.keys[idx])):,} records have more than one label')
+                            message=f'{plural(len(np.unique(ctx.keys[idx])), "record")} with more than one label')
 
-@rule('PN308', 'I', title='No class is rare', profile='labelled', needs=['label'], hint='collect more of it, or resample; accuracy will not tell you',
+@rule('PN308', 'I', title='No class is rare', profile='labelled', needs=['label'],
+    hint='collect more of it, or resample; accuracy will not tell you',
       source='cleanlab Datalab class_imbalance: rarest share under 0.1 of an even share')
 def imbalance(ctx, floor=.1):
     names, codes = _codes(ctx)
@@ -364,17 +386,19 @@ def imbalance(ctx, floor=.1):
     if share.min() < least: yield dict(where='label', value=round(float(share.min()), 4), threshold=round(least, 4),
                                        message=f'the class {names[int(share.argmin())]!r} has {n.min():,} of {n.sum():,} labels')
 
-# %% ../../nbs/60_standards.rules.ipynb #2fd16dc7
-@rule('PN301', 'E', title='A key is unique', hint='drop the repeats, or declare another key', source='frictionless primary-key, unique-error; Croissant `key`')
+# %% ../../nbs/60_standards.rules.ipynb #7f5131c3
+@rule('PN301', 'E', title='A key is unique', hint='drop the repeats, or declare another key',
+    source='frictionless primary-key, unique-error; Croissant `key`')
 def unique_keys(ctx):
     for name in {'id': 1, **{c: u for c, u in ctx.declared('unique').items() if u}}:
         if name not in ctx.table.column_names: continue
         values = ctx.column(name)
         idx = repeats(np.where([v is None for v in values], -1, np.unique([str(v) for v in values], return_inverse=True)[1]))
-        if len(idx): yield dict(where=name, evidence=[f'row {i}' for i in idx] if name == 'id' else ctx.at(idx), value=len(idx), threshold=0,
+        if len(idx): yield dict(where=name, evidence=[f'row {i}' for i in idx] if name == 'id' else ctx.at(idx), value=len(idx),
+            threshold=0,
                                 message=f'{len(idx):,} rows share their `{name}` with another')
 
-# %% ../../nbs/60_standards.rules.ipynb #01b62a79
+# %% ../../nbs/60_standards.rules.ipynb #6be5fd68
 def walk(
     x, # what JSON can hold
     path:str='' # where we are
@@ -394,18 +418,19 @@ def croissant(self:Context):
     if not hasattr(self, '_croissant'): self._croissant, self.croissant_error = _json(self.root/'croissant.json')
     return self._croissant
 
-# %% ../../nbs/60_standards.rules.ipynb #ca0f97ba
+# %% ../../nbs/60_standards.rules.ipynb #b840766d
 def _dangling(ctx):
     "(where, message, ids) of references that lead nowhere"
     for c, other in ctx.declared('references').items():
-        if other not in ctx.table.column_names: yield c, f'`{c}` refers to `{other}`, which is no column' + did_you_mean(other, ctx.table.column_names), ()
+        if other not in ctx.table.column_names: yield c, f'`{c}` refers to `{other}`, which is no column' + did_you_mean(other,
+            ctx.table.column_names), ()
         else:
             there = set(ctx.column(other))
             bad = [v is not None and v not in there for v in ctx.column(c)]
-            if any(bad): yield c, f'`{c}` names {sum(bad):,} values that are not in `{other}`', ctx.at(np.array(bad))
+            if any(bad): yield c, f'{plural(sum(bad), "value")} of `{c}` not in `{other}`', ctx.at(np.array(bad))
     if ctx.media:
         gone = [bool(r and not r.get('bytes') and r.get('path')) and not ctx.exists(r['path']) for r in ctx.column(ctx.media)]
-        if any(gone): yield ctx.media, f'{sum(gone):,} rows point to a file that is not in the data set', ctx.at(np.array(gone))
+        if any(gone): yield ctx.media, f'{plural(sum(gone), "row")} with a file that is not in the data set', ctx.at(np.array(gone))
     if ctx.root and 'croissant.json' in ctx.files:
         nodes = list(walk(ctx.croissant))
         ids = {d['@id'] for _, d in nodes if len(d) > 1 and isinstance(d.get('@id'), str)}
@@ -418,11 +443,12 @@ def exists(self:Context, rel):
     try: return self.root is not None and inside(self.root, str(rel)).is_file()
     except (DataError, OSError, ValueError): return False
 
-@rule('PN302', 'E', title='What a row refers to is there', hint='embed the file, or correct the reference', source='frictionless foreign-key; Croissant references')
+@rule('PN302', 'E', title='What a row refers to is there', hint='embed the file, or correct the reference',
+    source='frictionless foreign-key; Croissant references')
 def references(ctx):
     for where, message, ids in _dangling(ctx): yield dict(where=where, message=message, evidence=list(ids), value=len(ids), threshold=0)
 
-# %% ../../nbs/60_standards.rules.ipynb #71cf15a9
+# %% ../../nbs/60_standards.rules.ipynb #222be08b
 def read_front_matter(
     text:str # a Markdown file
 )->tuple: # (the YAML head as a dictionary, the rest)
@@ -441,7 +467,7 @@ def read_front_matter(
     if not isinstance(meta, dict): raise DataError('the head of the card is not a mapping of keys to values')
     return meta, body
 
-# %% ../../nbs/60_standards.rules.ipynb #bef146de
+# %% ../../nbs/60_standards.rules.ipynb #b69cdf27
 @patch(as_prop=True)
 def card(self:Context):
     "The YAML head of README.md; {} where there is none"
@@ -451,28 +477,36 @@ def card(self:Context):
 
 def _counts(info):
     "{split: rows} and class names that a `dataset_info` states"
-    splits = {s['name']: s.get('num_examples') for s in info.get('splits') or [] if isinstance(s, dict) and isinstance(s.get('name'), str)}
+    splits = {s['name']: s.get('num_examples') for s in info.get('splits') or [] if isinstance(s, dict) and isinstance(s.get('name'),
+        str)}
     label = next((f for f in info.get('features') or [] if isinstance(f, dict) and f.get('name') == 'label'), {})
     kind = label.get('dtype')
     names = (kind.get('class_label') or {}).get('names') if isinstance(kind, dict) else None
     return splits, list(names.values()) if isinstance(names, dict) else names
 
-# %% ../../nbs/60_standards.rules.ipynb #4162d3f3
-@rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again', source='Hugging Face dataset_info; TFDV DATASET_LOW_NUM_EXAMPLES')
+# %% ../../nbs/60_standards.rules.ipynb #9130bfa4
+@rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again',
+    source='Hugging Face dataset_info; TFDV DATASET_LOW_NUM_EXAMPLES')
 def stated_counts(ctx):
-    stated = [(w, d) for w, d in (('info.dataset_info', ctx.info.get('dataset_info')), ('README.md', ctx.card.get('dataset_info'))) if isinstance(d, dict)]
+    stated = [(w, d) for w, d in (('info.dataset_info', ctx.info.get('dataset_info')), ('README.md', ctx.card.get('dataset_info')))
+        if isinstance(d, dict)]
     if not stated: raise NotApplicable('no counts are stated (`dataset_info` in the card or in `info`)')
     real = Counter(ctx.splits) if 'split' in ctx.table.column_names else {'train': len(ctx)}
     size = sum((ctx.root/p).stat().st_size for p in ctx.files_used) if ctx.root else None
     for where, d in stated:
         splits, names = _counts(d)
-        wrong = [f'{s}: {n} stated, {real.get(s, 0)} there' for s, n in splits.items() if n != real.get(s, 0)] + [f'{s}: not stated' for s in real if splits and s not in splits]
-        if names is not None and ctx.vocab is not None and list(names) != list(ctx.vocab): wrong.append(f'{len(names)} classes stated, {len(ctx.vocab)} there, or in another order')
-        if size is not None and d.get('download_size') not in (None, size): wrong.append(f'{d["download_size"]} bytes stated, {size} there')
-        if wrong: yield dict(where=where, message='; '.join(wrong), evidence=[where], value=sum(real.values()), threshold=sum(n for n in splits.values() if isinstance(n, int)))
+        wrong = [f'{s}: {n} stated, {real.get(s, 0)} there' for s, n in splits.items() if n != real.get(s, 0)] + [f'{s}: not stated'
+            for s in real if splits and s not in splits]
+        if None not in (names, ctx.vocab) and list(names) != list(ctx.vocab):
+            wrong.append(f'{len(names)} classes stated, {len(ctx.vocab)} there, or in another order')
+        if size is not None and d.get('download_size') not in (None,
+            size): wrong.append(f'{d["download_size"]} bytes stated, {size} there')
+        if wrong: yield dict(where=where, message='; '.join(wrong), evidence=[where], value=sum(real.values()),
+            threshold=sum(n for n in splits.values() if isinstance(n, int)))
 
-# %% ../../nbs/60_standards.rules.ipynb #5eedec50
-required = ('name', 'description', 'license', 'url', 'creator', 'datePublished')   # Croissant 1.1, "Required"; and conformsTo, in the file
+# %% ../../nbs/60_standards.rules.ipynb #c8f04b92
+required = ('name', 'description', 'license', 'url', 'creator',
+    'datePublished')   # Croissant 1.1, "Required"; and conformsTo, in the file
 
 def _date_ok(v):
     try: return bool(date.fromisoformat(str(v)[:10]))
@@ -481,19 +515,24 @@ def _date_ok(v):
 def _described(d, keys, where):
     "One finding on the missing keys of a description, one on those that hold something else"
     missing = [k for k in keys if d.get(k) in (None, '', [], {})]
-    if missing: yield dict(where=where, message=f'there is no {", ".join(missing)}', evidence=[f'{where}.{k}' for k in missing], value=len(keys) - len(missing), threshold=len(keys))
+    if missing: yield dict(where=where, message=f'there is no {", ".join(missing)}', evidence=[f'{where}.{k}' for k in missing],
+        value=len(keys) - len(missing), threshold=len(keys))
     if 'datePublished' not in missing and not _date_ok(d.get('datePublished')):
-        yield dict(where=f'{where}.datePublished', message=f'{str(d["datePublished"])[:40]!r} is no date: write it as 2026-01-31', evidence=[f'{where}.datePublished'])
+        yield dict(where=f'{where}.datePublished', message=f'{str(d["datePublished"])[:40]!r} is no date: write it as 2026-01-31',
+            evidence=[f'{where}.datePublished'])
     if 'url' not in missing and not re.match(r'https?://[^\s]{3,2000}$', str(d.get('url'))):
         yield dict(where=f'{where}.url', message=f'{str(d["url"])[:40]!r} is no http address', evidence=[f'{where}.url'])
 
-@rule('PN101', 'E', title='The description says what it must', needs=['info'], hint='add the keys to samples.info', source='Croissant 1.1, Required')
+@rule('PN101', 'E', title='The description says what it must', needs=['info'], hint='add the keys to samples.info',
+    source='Croissant 1.1, Required')
 def complete_description(ctx):
     yield from _described(ctx.info, required, 'info')
-    if ctx.root and 'croissant.json' in ctx.files: yield from _described(ctx.croissant, (*required, 'conformsTo', '@context', '@type'), 'croissant.json')
+    if ctx.root and 'croissant.json' in ctx.files: yield from _described(ctx.croissant, (*required, 'conformsTo', '@context', '@type'),
+        'croissant.json')
 
-# %% ../../nbs/60_standards.rules.ipynb #78245345
-_cc = re.compile(r'https?://creativecommons\.org/(?:licenses/(by(?:-nc)?(?:-sa|-nd)?)/(\d\.\d)|publicdomain/(zero)/(1\.0))(?:/.{0,40})?', re.I)
+# %% ../../nbs/60_standards.rules.ipynb #28d412a8
+_cc = re.compile(r'https?://creativecommons\.org/(?:licenses/(by(?:-nc)?(?:-sa|-nd)?)/(\d\.\d)|publicdomain/(zero)/(1\.0))(?:/.{0,40})?',
+    re.I)
 
 def spdx(
     license:str # an SPDX expression, or the address of a licence at spdx.org or creativecommons.org
@@ -512,76 +551,99 @@ def spdx(
         names = [k for k, v in known.known_symbols.items() if not k.startswith('LicenseRef') and not v.is_exception]
         close = get_close_matches(re.sub(r'[\s_]+', '-', s.lower()), [n.lower() for n in names], n=1)
         near = next((n for n in names if n.lower() == close[0]), None) if close else None
-        raise DataError(f'{s[:60]!r} is no SPDX expression' + (f' - did you mean {near!r}?' if near else ': see https://spdx.org/licenses'))
+        raise DataError(f'{s[:60]!r} is no SPDX expression' + (f' - did you mean {near!r}?'
+            if near else ': see https://spdx.org/licenses'))
     return s if plain != s else checked.normalized_expression
 
-# %% ../../nbs/60_standards.rules.ipynb #be5ee768
-@rule('PN102', 'E', title='The licence is an SPDX expression', needs=['info'], hint='write it as at https://spdx.org/licenses, e.g. CC-BY-4.0', source='SPDX 2.3 Annex D; license-expression')
+# %% ../../nbs/60_standards.rules.ipynb #fcd8d588
+@rule('PN102', 'E', title='The licence is an SPDX expression', needs=['info'],
+    hint='write it as at https://spdx.org/licenses, e.g. CC-BY-4.0', source='SPDX 2.3 Annex D; license-expression')
 def valid_license(ctx):
     where = 'info.license'
-    for v in l if isinstance(l := ctx.info.get('license'), list) else [l] if l else []:
+    for v in filter(None, _as_list(ctx.info.get('license'))):
         try:
             if 'LicenseRef' in spdx(v) and not (ctx.info.get('license_link') or ctx.info.get('license_text')):
-                yield dict(where=where, message=f'{str(v)[:60]!r} is no listed licence, and neither license_link nor license_text says what it is', evidence=[where])
+                yield dict(where=where, message=f'{str(v)[:60]!r} has neither license_link nor license_text', evidence=[where])
         except DataError as e: yield dict(where=where, message=str(e), value=str(v)[:60], evidence=[where])
+    said = ctx.croissant.get('license') if ctx.root and 'croissant.json' in ctx.files else None
+    for v in (v.get('url') or v.get('name') if isinstance(v, dict) else v for v in _as_list(said)):
+        try: spdx(v)
+        except DataError as e: yield dict(where='croissant.json', message=str(e), value=str(v)[:60], evidence=['license'])
     rows = np.array([str(v) if v is not None else '' for v in ctx.column('license') or []])
     for v in np.unique(rows)[:100]:
         try: v and spdx(v)
         except DataError as e: yield dict(where='license', message=str(e), value=str(v)[:60], evidence=ctx.at(rows == v))
 
-# %% ../../nbs/60_standards.rules.ipynb #faac59c3
-_dataset = '''name description license url creator datePublished conformsTo version keywords publisher dateCreated dateModified sameAs sdLicense sdLicence
- inLanguage citeAs isLiveDataset sdVersion sdPublisher sdDatePublished distribution recordSet citation alternateName author contributor funder funding identifier
- isAccessibleForFree isBasedOn spatialCoverage temporalCoverage variableMeasured measurementTechnique usageInfo maintainer copyrightHolder copyrightYear
- includedInDataCatalog thumbnailUrl image about abstract audience creditText size hasPart isPartOf acquireLicensePage expires mainEntityOfPage'''.split()
-rai = '''dataCollection dataCollectionType dataCollectionMissingData dataCollectionRawData dataCollectionTimeframe dataCollectionTimeFrame dataImputationProtocol
- dataPreprocessingProtocol dataManipulationProtocol dataAnnotationProtocol dataAnnotationPlatform dataAnnotationAnalysis annotationsPerItem annotatorDemographics
- machineAnnotationTools dataBiases dataUseCases dataLimitations dataSocialImpact personalSensitiveInformation dataReleaseMaintenancePlan'''.split()
-_croissant = '''@context @id @type @value @language email contentUrl contentSize encodingFormat sha256 md5 containedIn includes excludes field dataType data examples key source
- references extract transform fileObject fileSet distribution column jsonPath fileProperty regex replace separator format repeated isArray arrayShape subField parentField
- equivalentProperty annotation isEnumeration value samplingRate readLines unArchive equals recordSet affiliation'''.split()
-_info = '''schema dataset_info license_name license_link license_text task_categories task_ids language pretty_name tags size_categories source_datasets annotations_creators
- language_creators multilinguality configs hasSensitivePersonalInformation'''.split()
+# %% ../../nbs/60_standards.rules.ipynb #88228e07
+_dataset = '''name description license url creator datePublished conformsTo version keywords publisher dateCreated dateModified sameAs
+ sdLicense sdLicence inLanguage citeAs isLiveDataset sdVersion sdPublisher sdDatePublished distribution recordSet
+ citation alternateName author contributor funder funding identifier isAccessibleForFree isBasedOn spatialCoverage
+ temporalCoverage variableMeasured measurementTechnique usageInfo maintainer copyrightHolder copyrightYear
+ includedInDataCatalog thumbnailUrl image about abstract audience creditText size hasPart isPartOf acquireLicensePage
+ expires mainEntityOfPage'''.split()
+rai = '''dataCollection dataCollectionType dataCollectionMissingData dataCollectionRawData dataCollectionTimeframe
+ dataCollectionTimeFrame dataImputationProtocol dataPreprocessingProtocol dataManipulationProtocol dataAnnotationProtocol
+ dataAnnotationPlatform dataAnnotationAnalysis annotationsPerItem annotatorDemographics machineAnnotationTools dataBiases
+ dataUseCases dataLimitations dataSocialImpact personalSensitiveInformation dataReleaseMaintenancePlan'''.split()
+_croissant = '''@context @id @type @value @language email contentUrl contentSize encodingFormat sha256 md5 containedIn includes excludes
+ field dataType data examples key source references extract transform fileObject fileSet distribution column jsonPath
+ fileProperty regex replace separator format repeated isArray arrayShape subField parentField equivalentProperty
+ annotation isEnumeration value samplingRate readLines unArchive equals recordSet affiliation'''.split()
+_info = '''schema dataset_info license_name license_link license_text task_categories task_ids language pretty_name tags
+ size_categories source_datasets annotations_creators language_creators multilinguality configs
+ hasSensitivePersonalInformation'''.split()
 
-# %% ../../nbs/60_standards.rules.ipynb #6ae7d660
+# %% ../../nbs/60_standards.rules.ipynb #4a3c8068
 def _unknown(keys, known): return [k for k in keys if isinstance(k, str) and ':' not in k and k not in known]
 
-@rule('PN103', 'W', title='The description uses known names', needs=['info'], hint='correct the name, or give your own a prefix (lab:microscope)', source='schema.org Dataset; Croissant 1.1; Croissant RAI 1.0')
+@rule('PN103', 'W', title='The description uses known names', needs=['info'],
+    hint='correct the name, or give your own a prefix (lab:microscope)', source='schema.org Dataset; Croissant 1.1; Croissant RAI 1.0')
 def known_names(ctx):
     known = {*_dataset, *rai, *_info}
-    for k in _unknown(ctx.info, known): yield dict(where=f'info.{k}', evidence=[f'info.{k}'], value=k[:60], message=f'{k[:60]!r} is no known property' + _near(k, known))
+    for k in _unknown(ctx.info, known): yield dict(where=f'info.{k}', evidence=[f'info.{k}'], value=k[:60],
+        message=f'{k[:60]!r} is no known property' + _near(k, known))
     if not (ctx.root and 'croissant.json' in ctx.files): return
     known = {*_dataset, *_croissant}
     for path, node in walk(ctx.croissant):
-        for k in _unknown(node, known): yield dict(where='croissant.json', evidence=[f'{path}.{k}'.lstrip('.')], value=k[:60], message=f'{k[:60]!r} at {path[:80] or "the top"} is no known property' + _near(k, known))
+        for k in _unknown(node, known): yield dict(where='croissant.json', evidence=[f'{path}.{k}'.lstrip('.')], value=k[:60],
+            message=f'{k[:60]!r} at {path[:80] or "the top"} is no known property' + _near(k, known))
 
 def _near(k, known):
+    known = sorted(set(known) - {'sdLicence'})      # the spelling of one table of the specification
     close = get_close_matches(k.lower(), [n.lower() for n in known], n=1)
     return f' - did you mean {next(n for n in known if n.lower() == close[0])!r}?' if close else ''
 
-# %% ../../nbs/60_standards.rules.ipynb #c1e8590e
-@rule('PN107', 'E', 'table', title='The columns are those declared', hint='rename or declare the column', source='frictionless blank-label, duplicate-label, missing-label, extra-label; TFDV SCHEMA_NEW_COLUMN')
+# %% ../../nbs/60_standards.rules.ipynb #7dabe7a1
+@rule('PN107', 'E', 'table', title='The columns are those declared', hint='rename or declare the column',
+    source='frictionless blank-label, duplicate-label, missing-label, extra-label; TFDV SCHEMA_NEW_COLUMN')
 def declared_columns(ctx):
     names = ctx.table.column_names
     for n, k in Counter(names).items():
-        if not n.strip() or k > 1: yield dict(where='header', message='a column has no name' if not n.strip() else f'the name {n!r} stands {k} times', evidence=[n])
+        if not n.strip() or k > 1: yield dict(where='header', message='a column has no name' if not n.strip()
+            else f'the name {n!r} stands {k} times', evidence=[n])
     free = {*_ours, 'label', 'image', 'audio', 'text', 'tokens'}
-    for where, declared, free in [('info.schema', set(ctx.schema), free)] * bool(ctx.schema) + [('croissant.json', d, set()) for d in [_columns(ctx)] if d]:
-        for c in sorted(declared - set(names)): yield dict(where=where, message=f'the column {c!r} is declared, but not there' + did_you_mean(c, names), evidence=[c])
-        for c in sorted(set(names) - declared - free): yield dict(where=where, message=f'the column {c!r} is there, but not declared' + did_you_mean(c, sorted(declared)), evidence=[c])
+    for where, declared, free in [('info.schema', set(ctx.schema), free)] * bool(ctx.schema) + [('croissant.json', d, set())
+        for d in [_columns(ctx)] if d]:
+        for c in sorted(declared - set(names)): yield dict(where=where, message=f'the column {c!r} is declared, but not there'
+            + did_you_mean(c, names), evidence=[c])
+        for c in sorted(set(names) - declared - free): yield dict(where=where, message=f'the column {c!r} is there, but not declared'
+            + did_you_mean(c, sorted(declared)), evidence=[c])
 
 def _columns(ctx):
     "Columns that the Croissant file takes from the data"
     if not (ctx.root and 'croissant.json' in ctx.files): return set()
     return {d['column'] for _, d in walk(ctx.croissant) if isinstance(d.get('column'), str)}
 
-# %% ../../nbs/60_standards.rules.ipynb #99d193e0
-_patterns = dict(integer=r'[+-]?[0-9]+', number=r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', boolean=r'(?i:true|false|0|1)', date=r'[0-9]{4}-[0-9]{2}-[0-9]{2}',
+# %% ../../nbs/60_standards.rules.ipynb #cba2be1c
+_patterns = dict(integer=r'[+-]?[0-9]+', number=r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', boolean=r'(?i:true|false|0|1)',
+    date=r'[0-9]{4}-[0-9]{2}-[0-9]{2}',
                  datetime=r'[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})?')
-_arrow = dict(integer=pa.types.is_integer, number=lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t), boolean=pa.types.is_boolean, date=pa.types.is_date,
+_arrow = dict(integer=pa.types.is_integer, number=lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
+    boolean=pa.types.is_boolean, date=pa.types.is_date,
               datetime=pa.types.is_timestamp, string=_text_type)
 
-def _mask(x): return np.asarray(pc.fill_null(x, False).to_numpy(zero_copy_only=False) if isinstance(x, pa.Array) else pc.fill_null(x, False).to_numpy(), bool)
+def _mask(x): return np.asarray(pc.fill_null(x, False).to_numpy(zero_copy_only=False) if isinstance(x, pa.Array) else pc.fill_null(x,
+    False).to_numpy(), bool)
 
 def _mistyped(col, kind):
     "Which values of a column cannot be read as the declared type"
@@ -592,54 +654,69 @@ def _mistyped(col, kind):
     if kind.startswith('date'): bad |= np.array([v is not None and not _date_ok(v.strip()) for v in col.to_pylist()])
     return bad
 
-# %% ../../nbs/60_standards.rules.ipynb #d4f7cb00
-@rule('PN108', 'E', 'table', title='Every value has its declared type', needs=['schema'], hint='cast the column, or declare the wider type', source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
+# %% ../../nbs/60_standards.rules.ipynb #433745da
+@rule('PN108', 'E', 'table', title='Every value has its declared type', needs=['schema'],
+    hint='cast the column, or declare the wider type', source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
 def declared_types(ctx):
     types = ctx.declared('type')
     if not types: raise NotApplicable('no declared column has a type')
     for c, kind in types.items():
         if kind == 'any': continue
-        if kind not in _arrow: yield dict(where=f'info.schema.{c}', message=f'{str(kind)[:40]!r} is no type' + did_you_mean(kind, _arrow), evidence=[c]); continue
+        if kind not in _arrow: yield dict(where=f'info.schema.{c}', message=f'{str(kind)[:40]!r} is no type' + did_you_mean(kind, _arrow),
+            evidence=[c]); continue
         bad = _mistyped(ctx.table[c], kind)
-        if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=int(bad.sum()), threshold=0, message=f'{str(ctx.table[c][int(bad.argmax())].as_py())[:40]!r} is no {kind}')
+        if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
+            message=f'{str(ctx.table[c][int(bad.argmax())].as_py())[:40]!r} is no {kind}')
 
-# %% ../../nbs/60_standards.rules.ipynb #b746ccbf
+# %% ../../nbs/60_standards.rules.ipynb #e71f165a
 def _offends(col, name, limit):
     "Which values break one constraint; null breaks none. Raises `DataError` for a constraint that cannot be applied"
     try:
-        if name == 'enum': return _mask(pc.and_(pc.is_valid(col), pc.invert(pc.is_in(col.cast(pa.string()), pa.array([str(v) for v in limit], pa.string())))))
+        if name == 'enum': return _mask(pc.and_(pc.is_valid(col),
+            pc.invert(pc.is_in(col.cast(pa.string()), pa.array([str(v) for v in limit], pa.string())))))
         if name == 'pattern': return _mask(pc.invert(pc.match_substring_regex(col.cast(pa.string()), f'^(?:{limit})$')))
-        if _text_type(col.type): col = pa.array([float(v) if re.fullmatch(r'\s*[+-]?[\d.]{1,30}(?:[eE][+-]?\d{1,3})?\s*', v or '') and v.count('.') < 2 else None for v in col.to_pylist()], pa.float64())
+        if _text_type(col.type): col = pa.array([float(v) if re.fullmatch(r'\s*[+-]?[\d.]{1,30}(?:[eE][+-]?\d{1,3})?\s*', v or '')
+            and v.count('.') < 2 else None for v in col.to_pylist()], pa.float64())
         return _mask((pc.less if name == 'minimum' else pc.greater)(col, pa.scalar(limit)))
-    except (pa.ArrowException, TypeError, ValueError) as e: raise DataError(f'the constraint {name}={str(limit)[:60]} cannot be applied: {str(e)[:100]}') from None
+    except (pa.ArrowException, TypeError,
+        ValueError) as e: raise DataError(f'the constraint {name}={str(limit)[:60]} cannot be applied: {str(e)[:100]}') from None
 
-@rule('PN214', 'W', 'table', title='Every value is in its declared range', needs=['schema'], hint='correct the values, or widen the declaration', source='frictionless constraint-error; ODCS invalidValues; pandera Check')
+@rule('PN214', 'W', 'table', title='Every value is in its declared range', needs=['schema'],
+    hint='correct the values, or widen the declaration', source='frictionless constraint-error; ODCS invalidValues; pandera Check')
 def declared_ranges(ctx):
-    limits = [(c, n, v) for n in ('minimum', 'maximum', 'enum', 'pattern') for c, v in ctx.declared(n).items() if c != 'label' or n != 'enum']
+    limits = [(c, n, v) for n in ('minimum', 'maximum', 'enum', 'pattern') for c, v in ctx.declared(n).items() if c != 'label'
+        or n != 'enum']
     if not limits: raise NotApplicable('no range, set or pattern is declared')
     for c, name, v in limits:
         try: bad = _offends(ctx.table[c], name, v)
         except DataError as e: yield dict(where=f'info.schema.{c}', message=str(e), evidence=[c]); continue
-        if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=str(ctx.table[c][int(bad.argmax())].as_py())[:40], threshold=str(v)[:60], message=f'{int(bad.sum()):,} values break {name}')
+        if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=str(ctx.table[c][int(bad.argmax())].as_py())[:40],
+            threshold=str(v)[:60], message=f'{plural(int(bad.sum()), "value")} outside {name} {str(v)[:60]}')
 
-# %% ../../nbs/60_standards.rules.ipynb #6ad4bb63
-@rule('PN110', 'E', 'text', title='Text is clean UTF-8', needs=['text'], hint='decode the source again, with its real encoding', source='frictionless encoding-error')
+# %% ../../nbs/60_standards.rules.ipynb #08be2786
+@rule('PN110', 'E', 'text', title='Text is clean UTF-8', needs=['text'], hint='decode the source again, with its real encoding',
+    source='frictionless encoding-error')
 def clean_text(ctx):
     for c in ctx.text_columns:
-        raw = [b if b is None else bytes(b) for b in ctx.raw[c].cast(pa.binary()).to_pylist()] if pa.types.is_string(ctx.raw[c].type) else [t.encode('utf-8', 'replace') for t in ctx.texts(c)]
+        raw = [b if b is None else bytes(b)
+            for b in ctx.raw[c].cast(pa.binary()).to_pylist()] if pa.types.is_string(ctx.raw[c].type) else [t.encode('utf-8',
+            'replace') for t in ctx.texts(c)]
         marks = {'a byte-order mark': b'\xef\xbb\xbf', 'NUL': b'\0', 'U+FFFD': '\ufffd'.encode()}
         for name, b in marks.items():
             bad = np.array([v is not None and b in v for v in raw])
-            if bad.any(): yield dict(where=c, message=f'{int(bad.sum()):,} texts hold {name}', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0)
+            if bad.any(): yield dict(where=c, message=f'{plural(int(bad.sum()), "text")} with {name}', evidence=ctx.at(bad),
+                value=int(bad.sum()), threshold=0)
         bad = np.array([v is not None and not _utf8(v) for v in raw])
-        if bad.any(): yield dict(where=c, message=f'{int(bad.sum()):,} texts are not UTF-8', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0)
+        if bad.any(): yield dict(where=c, message=f'{plural(int(bad.sum()), "text")} not in UTF-8', evidence=ctx.at(bad),
+            value=int(bad.sum()), threshold=0)
 
 def _utf8(b):
     try: return b.decode() is not None
     except UnicodeDecodeError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #6c8085be
-_magic = {'.wav': (b'RIFF', b'RF64', b'RIFX'), '.flac': (b'fLaC',), '.ogg': (b'OggS',), '.mp3': (b'ID3', b'\xff\xfb', b'\xff\xf3', b'\xff\xf2', b'\xff\xfa')}
+# %% ../../nbs/60_standards.rules.ipynb #0cd1ad76
+_magic = {'.wav': (b'RIFF', b'RF64', b'RIFX'), '.flac': (b'fLaC',), '.ogg': (b'OggS',), '.mp3': (b'ID3', b'\xff\xfb', b'\xff\xf3',
+    b'\xff\xf2', b'\xff\xfa')}
 
 def _undecodable(kind, r, root=None):
     "Why a media value cannot be used, or None"
@@ -651,83 +728,104 @@ def _undecodable(kind, r, root=None):
         elif suffix in _magic and not b.startswith(_magic[suffix]): return f'mislabelled: named {suffix}, but it is not'
     except DataError as e: return str(e)
 
-@rule('PN111', 'E', 'media', title='Every image and sound decodes', needs=['media'], hint='re-encode or drop the file', source='datatrove mime_filter; TFDV LOW_SUPPORTED_IMAGE_FRACTION')
+@rule('PN111', 'E', 'media', title='Every image and sound decodes', needs=['media'], hint='re-encode or drop the file',
+    source='datatrove mime_filter; TFDV LOW_SUPPORTED_IMAGE_FRACTION')
 def decodes(ctx):
     rows = [r or {} for r in ctx.column(ctx.media)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as ex: why = np.array(list(ex.map(lambda r: _undecodable(ctx.media, r) or '', rows)), object)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as ex: why = np.array(list(ex.map(lambda r: _undecodable(ctx.media, r) or '',
+        rows)), object)
     reasons = np.array([w.partition(':')[0] for w in why])
     for reason in sorted(set(reasons) - {''}):
-        yield dict(where=ctx.media, evidence=ctx.at(reasons == reason), value=int((reasons == reason).sum()), threshold=0, message=f'{int((reasons == reason).sum()):,} files: {why[reasons == reason][0][:160]}')
-    unread = sum(ctx.media == 'audio' and bool(r.get('bytes')) and Path(r.get('path') or '').suffix.lower() not in ('', '.wav') for r in rows)
-    if unread: yield dict(where='audio', severity='I', value=unread, message=f'{unread:,} files are not WAV: their first bytes were looked at, they were not decoded')
+        yield dict(where=ctx.media, evidence=ctx.at(reasons == reason), value=int((reasons == reason).sum()), threshold=0,
+            message=f'{plural(int((reasons == reason).sum()), "file")}: {why[reasons == reason][0][:160]}')
+    unread = sum(ctx.media == 'audio' and bool(r.get('bytes')) and Path(r.get('path') or '').suffix.lower() not in ('', '.wav')
+        for r in rows)
+    if unread: yield dict(where='audio', severity='I', value=unread,
+        message=f'{plural(unread, "file")} not WAV: the first bytes were looked at, no more')
 
-# %% ../../nbs/60_standards.rules.ipynb #eb42f468
-@rule('PN201', 'E', 'table', title='Required values are there', hint="label or drop the rows, or declare info['schema'][column]['constraints']['required'] = False",
+# %% ../../nbs/60_standards.rules.ipynb #40c60c88
+@rule('PN201', 'E', 'table', title='Required values are there',
+    hint="label or drop the rows, or declare info['schema'][column]['constraints']['required'] = False",
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
 def missing_values(ctx):
     need = {'label': True} | ctx.declared('required')
     for c in (c for c, r in need.items() if r and c in ctx.table.column_names):
         null = _mask(pc.is_null(ctx.table[c], nan_is_null=True))
-        if null.any(): yield dict(where=c, evidence=ctx.at(null), value=round(float(null.mean()), 6), threshold=0, message=f'{int(null.sum()):,} of {len(ctx):,} values are missing')
+        if null.any(): yield dict(where=c, evidence=ctx.at(null), value=round(float(null.mean()), 6), threshold=0,
+            message=f'{int(null.sum()):,} of {len(ctx):,} values missing')
 
-@rule('PN216', 'W', title='No record is empty, no column constant', hint='drop it', source='data-linter EmptyExample; deepchecks is_single_value')
+@rule('PN216', 'W', title='No record is empty, no column constant', hint='drop it',
+    source='data-linter EmptyExample; deepchecks is_single_value')
 def empty(ctx):
     bad = ctx.keys < 0
-    if bad.any(): yield dict(where='rows', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0, message=f'{int(bad.sum()):,} records have no content')
+    if bad.any(): yield dict(where='rows', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
+        message=f'{plural(int(bad.sum()), "record")} without content')
     for f in ctx.table.schema:
         if f.name in _ours or pa.types.is_nested(f.type) or len(ctx) < 2: continue
         if pc.count_distinct(ctx.table[f.name], mode='all').as_py() == 1:
             yield dict(where=f.name, value=1, threshold=2, message=f'every value is {str(ctx.table[f.name][0].as_py())[:40]!r}')
 
-# %% ../../nbs/60_standards.rules.ipynb #99a5d341
+# %% ../../nbs/60_standards.rules.ipynb #ef3d73b2
 @patch
 def says(self:Context, key):
     "What the description says under a name, with or without its prefix"
     return self.info.get(key) or self.info.get(f'rai:{key}')
 
-@rule('PN401', 'W', title='How the data was collected is stated', needs=['info'], hint='say it in info: dataCollection, dataCollectionType, dataCollectionTimeframe', source='Croissant RAI 1.0')
+@rule('PN401', 'W', title='How the data was collected is stated', needs=['info'],
+    hint='say it in info: dataCollection, dataCollectionType, dataCollectionTimeframe', source='Croissant RAI 1.0')
 def collection(ctx):
     missing = [k for k in ('dataCollection', 'dataCollectionType', 'dataCollectionTimeframe') if not ctx.says(k)]
-    if missing: yield dict(where='info', message=f'there is no {", ".join(missing)}', evidence=[f'info.{k}' for k in missing], value=3 - len(missing), threshold=3)
+    if missing: yield dict(where='info', message=f'there is no {", ".join(missing)}', evidence=[f'info.{k}' for k in missing],
+        value=3 - len(missing), threshold=3)
 
-def _records(ctx): return [(f'steps[{i}] {r.get("name", "")}'.strip(), r) for i, s in enumerate(ctx.steps) if isinstance(r := getattr(s, 'record', s), dict)]
+def _records(ctx): return [(f'steps[{i}] {r.get("name", "")}'.strip(), r) for i, s in enumerate(ctx.steps)
+    if isinstance(r := getattr(s, 'record', s), dict)]
 
-@rule('PN501', 'E', title='Each step names its parents, code, parameters and seed', needs=['steps'], hint='run it through pretrain_notes.steps.step', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
+@rule('PN501', 'E', title='Each step names its parents, code, parameters and seed', needs=['steps'],
+    hint='run it through pretrain_notes.steps.step', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
 def provenance(ctx):
     for where, r in _records(ctx):
         missing = [k for k in ('name', 'key', 'source', 'parameters', 'used', 'generated') if k not in r]
         if isinstance(p := r.get('parameters'), dict) and 'seed' in p and p['seed'] is None: missing.append('parameters.seed')
-        if missing: yield dict(where=where, message=f'does not say {", ".join(missing)}', evidence=[where], value=6 - len(missing), threshold=6)
+        if missing: yield dict(where=where, message=f'does not say {", ".join(missing)}', evidence=[where], value=6 - len(missing),
+            threshold=6)
 
-# %% ../../nbs/60_standards.rules.ipynb #a177a010
-@rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'], hint='remove rows with samples.drop_rows(mask, reason=...)', source='datatrove exclusion_writer; ChenghaoMou/text-dedup#96')
+# %% ../../nbs/60_standards.rules.ipynb #0cd89924
+@rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'], hint='remove rows with samples.drop_rows(mask, reason=...)',
+    source='datatrove exclusion_writer; ChenghaoMou/text-dedup#96')
 def removed_rows(ctx):
     for where, r in _records(ctx):
         n_in, n_out, removed = r.get('rows_in'), r.get('rows_out'), r.get('removed')
-        if not (isinstance(n_in, int) and isinstance(n_out, int)): yield dict(where=where, message='does not say how many rows went in and came out', evidence=[where]); continue
+        if not (isinstance(n_in, int) and isinstance(n_out, int)): yield dict(where=where,
+            message='does not say how many rows went in and came out', evidence=[where]); continue
         named = sum(isinstance(d, dict) and bool(d.get('reason')) for d in removed) if isinstance(removed, list) else 0
-        if n_in - n_out > named: yield dict(where=where, message=f'{n_in - n_out} rows went, {named} of them with a reason', evidence=[where], value=named, threshold=n_in - n_out)
+        if n_in - n_out > named: yield dict(where=where, message=f'{plural(n_in - n_out, "row")} gone, {named} with a reason',
+            evidence=[where], value=named, threshold=n_in - n_out)
 
-@rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'], hint='split first, fit on train alone', source='deepchecks train-test validation')
+@rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'], hint='split first, fit on train alone',
+    source='deepchecks train-test validation')
 def split_first(ctx):
     fitted = [(w, r) for w, r in _records(ctx) if r.get('fitted')]
     if not fitted: raise NotApplicable('no recorded step says that it was fitted to the data')
     for where, r in fitted:
         if not r.get('split'): yield dict(where=where, message='was fitted to rows that had no split yet', evidence=[where])
 
-# %% ../../nbs/60_standards.rules.ipynb #460ab5db
-@rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'], hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
+# %% ../../nbs/60_standards.rules.ipynb #2bb26b7a
+@rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'],
+    hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
 def manifest(ctx):
     m = ctx.manifest
     if ctx.manifest_error: yield dict(where='manifest.json', message=ctx.manifest_error, evidence=['manifest.json']); return
-    if digest({k: v for k, v in m.items() if k != 'digest'}) != m.get('digest'): yield dict(where='manifest.json', message='its own digest does not fit: it was changed after it was written', evidence=['manifest.json'])
+    if digest({k: v for k, v in m.items() if k != 'digest'}) != m.get('digest'): yield dict(where='manifest.json',
+        message='its own digest does not fit: it was changed after it was written', evidence=['manifest.json'])
     listed = [f if isinstance(f, dict) else {} for f in m.get('files') or []]
-    bare = [str(f.get('path')) for f in listed if not re.fullmatch('[0-9a-f]{64}', str(f.get('sha256'))) or not isinstance(f.get('size'), int)]
-    if bare: yield dict(where='manifest.json', message=f'{len(bare)} files without a digest or a size', evidence=bare)
+    bare = [str(f.get('path')) for f in listed if not re.fullmatch('[0-9a-f]{64}', str(f.get('sha256'))) or not isinstance(f.get('size'),
+        int)]
+    if bare: yield dict(where='manifest.json', message=f'{plural(len(bare), "file")} without a digest or a size', evidence=bare)
     extra = sorted(set(ctx.files) - {str(f.get('path')) for f in listed} - {'manifest.json'})
-    if extra: yield dict(where='manifest.json', message=f'{len(extra)} files are not listed, e.g. {extra[0][:80]}', evidence=extra)
+    if extra: yield dict(where='manifest.json', message=f'{plural(len(extra), "file")} not listed, e.g. {extra[0][:80]}', evidence=extra)
 
-# %% ../../nbs/60_standards.rules.ipynb #af984714
+# %% ../../nbs/60_standards.rules.ipynb #4b6a0c7e
 @patch
 def listed(self:Context):
     "(where, relative path, sha256 or None) of every local file that the manifest or the Croissant file lists"
@@ -747,16 +845,16 @@ def file_problem(self:Context, rel, sha):
     if p not in self._hashes: self._hashes[p] = file_digest(p)
     return None if sha is None or self._hashes[p] == sha else 'is not the file that was described: its digest differs'
 
-@rule('PN105', 'E', title='Listed files are there, inside the folder, unchanged', needs=['folder'], hint='restore the file, or write the data set again', source='Croissant 1.1 Checksums; path traversal: CWE-22')
+@rule('PN105', 'E', title='Listed files are there, inside the folder, unchanged', needs=['folder'],
+    hint='restore the file, or write the data set again', source='Croissant 1.1 Checksums; path traversal: CWE-22')
 def listed_files(ctx):
     for where, rel, sha in ctx.listed():
         why = ctx.file_problem(rel, sha)
         if why: yield dict(where=where, message=f'{rel[:80]!r} {why}', evidence=[rel])
 
-# %% ../../nbs/60_standards.rules.ipynb #25e00b8f
-def _as_list(v): return v if isinstance(v, list) else [] if v is None else [v]
-
-@rule('PN106', 'E', title='Every pattern matches a file, every data file is described', needs=['folder', 'croissant'], hint='correct the pattern', source='Croissant 1.1 FileSet')
+# %% ../../nbs/60_standards.rules.ipynb #36b1b377
+@rule('PN106', 'E', title='Every pattern matches a file, every data file is described', needs=['folder', 'croissant'],
+    hint='correct the pattern', source='Croissant 1.1 FileSet')
 def file_sets(ctx):
     files, seen = [f for f in ctx.files if f not in ('croissant.json', 'manifest.json')], set()
     for path, d in walk(ctx.croissant):
@@ -765,12 +863,15 @@ def file_sets(ctx):
         for glob in _as_list(d.get('includes')):
             hit = fnmatch.filter(files, str(glob)[:500])
             seen |= set(hit)
-            if not hit: yield dict(where='croissant.json', message=f'the pattern {str(glob)[:80]!r} matches no file' + did_you_mean(glob, files[:50]), evidence=[str(glob)[:200]])
+            if not hit: yield dict(where='croissant.json', message=f'the pattern {str(glob)[:80]!r} matches no file' + did_you_mean(glob,
+                files[:50]), evidence=[str(glob)[:200]])
     left = [f for f in files if f.startswith('data/') and f not in seen]
-    if left: yield dict(where='croissant.json', message=f'{len(left)} data files are not described, e.g. {left[0][:80]}', evidence=left)
+    if left: yield dict(where='croissant.json', message=f'{plural(len(left), "data file")} not described, e.g. {left[0][:80]}',
+        evidence=left)
 
-# %% ../../nbs/60_standards.rules.ipynb #131b6454
-_email = re.compile(r'(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])')
+# %% ../../nbs/60_standards.rules.ipynb #640c4e37
+_email = re.compile(r'(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@'
+                    r'(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])')
 _ip4 = re.compile(r'(?<![0-9A-Za-z.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z]|\.[0-9])')
 _ip6 = re.compile(r'(?<![0-9A-Za-z:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,38}(?![0-9A-Za-z:])')
 _file_suffixes = ('.png', '.jpg', '.jpeg', '.gif', '.webp', '.svg')     # icon@2x.png is a file
@@ -793,7 +894,7 @@ def _public(s):
     try: return ipaddress.ip_address(s).is_global
     except ValueError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #616dad5d
+# %% ../../nbs/60_standards.rules.ipynb #d0e58831
 @patch
 def pii(self:Context, find):
     "{column: number of hits a row}, for the text columns and `source`; computed once"
@@ -803,32 +904,39 @@ def pii(self:Context, find):
         self._pii[find] = {c: np.array([len(find(t)) for t in self.texts(c)]) for c in names}
     return self._pii[find]
 
-def _addresses(ctx, find, what):
+def _addresses(ctx, find, one, many):
     if not ctx.pii(find): raise NotApplicable('there is no text column')
     for c, n in ctx.pii(find).items():
-        if n.any(): yield dict(where=c, evidence=ctx.at(n > 0), value=int(n.sum()), threshold=0, message=f'{int(n.sum()):,} {what} in {int((n > 0).sum()):,} rows')
+        if n.any(): yield dict(where=c, evidence=ctx.at(n > 0), value=int(n.sum()), threshold=0,
+            message=f'{plural(int(n.sum()), one, many)} in {plural(int((n > 0).sum()), "row")}')
 
-@rule('PN701', 'W', 'text', title='No e-mail addresses', hint='mask them, or say so in personalSensitiveInformation', source='datatrove PIIFormatter, with look-arounds instead of \\b')
-def emails(ctx): yield from _addresses(ctx, find_emails, 'e-mail addresses')
+@rule('PN701', 'W', 'text', title='No e-mail addresses', hint='mask them, or say so in personalSensitiveInformation',
+    source='datatrove PIIFormatter, with look-arounds instead of \\b')
+def emails(ctx): yield from _addresses(ctx, find_emails, 'e-mail address', 'e-mail addresses')
 
-@rule('PN702', 'W', 'text', title='No public IP addresses', hint='mask them, or say so in personalSensitiveInformation', source='datatrove public_ip_validator')
-def ips(ctx): yield from _addresses(ctx, find_ips, 'public IP addresses')
+@rule('PN702', 'W', 'text', title='No public IP addresses', hint='mask them, or say so in personalSensitiveInformation',
+    source='datatrove public_ip_validator')
+def ips(ctx): yield from _addresses(ctx, find_ips, 'public IP address', 'public IP addresses')
 
-# %% ../../nbs/60_standards.rules.ipynb #1d0bb461
-_says_none = re.compile(r'(?i)\s*(?:none|no|false|n/?a|not? (?:any )?personal\b.{0,200}|does not contain\b.{0,200}|contains no\b.{0,200}|无|没有.{0,50}|不含.{0,50})\s*\.?\s*', re.S)
+# %% ../../nbs/60_standards.rules.ipynb #8b26842b
+_says_none = re.compile(r'\s*(?:none|no|false|n/?a|not? (?:any )?personal\b.{0,200}|does not contain\b.{0,200}|contains no\b.{0,200}|'
+                        r'无|没有.{0,50}|不含.{0,50})\s*\.?\s*', re.S | re.I)
 
-@rule('PN709', 'E', title='Personal data is declared, and truly', needs=['info'], hint="say in info['personalSensitiveInformation'] what personal data there is, or 'none'",
+@rule('PN709', 'E', title='Personal data is declared, and truly', needs=['info'],
+    hint="say in info['personalSensitiveInformation'] what personal data there is, or 'none'",
       source='Croissant RAI personalSensitiveInformation; SPDX Dataset hasSensitivePersonalInformation')
 def personal_data(ctx):
     said = ctx.says('personalSensitiveInformation') or ctx.info.get('hasSensitivePersonalInformation')
     where = 'info.personalSensitiveInformation'
     if said in (None, '', []): yield dict(where=where, message='nothing is said about personal data', evidence=[where]); return
     if not all(_says_none.fullmatch(str(s)[:1000]) for s in _as_list(said)): return
-    hits = sum((ctx.pii(f).values() for f in (find_emails, find_ips)), start=[]) if False else [n for f in (find_emails, find_ips) for n in ctx.pii(f).values()]
+    hits = [n for f in (find_emails, find_ips) for n in ctx.pii(f).values()]
     rows = np.any([n > 0 for n in hits], axis=0) if hits else np.zeros(0, bool)
-    if rows.any(): yield dict(where=where, message=f'says there is none, but {int(rows.sum()):,} rows hold an e-mail or IP address', evidence=[where, *ctx.at(rows)], value=int(rows.sum()), threshold=0)
+    if rows.any(): yield dict(where=where,
+        message=f'says there is none, but an e-mail or IP address stands in {plural(int(rows.sum()), "row")}',
+        evidence=[where, *ctx.at(rows)], value=int(rows.sum()), threshold=0)
 
-# %% ../../nbs/60_standards.rules.ipynb #00450d7b
+# %% ../../nbs/60_standards.rules.ipynb #c8ebb251
 profiles = ('core', 'labelled', 'publish')   # each runs the rules of those before it
 
 def rules(
@@ -837,6 +945,7 @@ def rules(
     "The catalogue"
     import pandas as pd
     if profile not in profiles: raise DataError(f'there is no profile {profile!r}' + did_you_mean(profile, profiles))
-    rows = [dict(id=r.id, severity=r.severity, family=r.family, scope=r.scope, profile=r.profile, title=r.title, needs=', '.join(r.needs), hint=r.hint, source=r.source)
+    rows = [dict(id=r.id, severity=r.severity, family=r.family, scope=r.scope, profile=r.profile, title=r.title, needs=', '.join(r.needs),
+        hint=r.hint, source=r.source)
             for _, r in sorted(catalogue.items()) if profiles.index(r.profile) <= profiles.index(profile)]
     return pd.DataFrame(rows).set_index('id')
