@@ -62,22 +62,23 @@ def _fresh(command, show=False):
     if code := m.pop('code'): raise DataError(f'what was to be measured failed with exit status {code}: {said[-1][:300]}')
     return m
 
-# %% ../nbs/80_bench.ipynb #5ff1e1b9
+# %% ../nbs/80_bench.ipynb #fe656b48
 def measure(
     what, # a function: called here; a string: Python source for a fresh interpreter; a list: a command
     show:bool=False # whether a fresh process may write its progress to this terminal
 )->dict: # `wall` and `cpu` in seconds, `peak` memory in MB
-    """What one run costs. A function is called twice, first untimed under tracemalloc, which sees the memory of Python and numpy, not torch's;
-    of a fresh process it is the largest resident size. Raises `DataError` where the process fails"""
+    """What one run costs. A function is called twice, first untimed under tracemalloc for its peak memory (Python's and numpy's, not torch's);
+    of a fresh process the peak is its largest resident size. Raises `DataError` where the process fails"""
     if callable(what): return _here(what)
     return _fresh([sys.executable, '-c', what] if isinstance(what, str) else list(what), show)
 
-# %% ../nbs/80_bench.ipynb #ac83f1dc
+# %% ../nbs/80_bench.ipynb #109dee2b
 def _cpu_model():
     "The processor's name as the system gives it"
     try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError: lines = []
-    return next((l.split(':', 1)[1].strip() for l in lines if l.startswith('model name')), '') or platform.processor() or platform.machine()
+    model = next((l.split(':', 1)[1].strip() for l in lines if l.startswith('model name')), '')
+    return model or platform.processor() or platform.machine()
 
 def _memory_gb():
     try: return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1)
@@ -181,7 +182,7 @@ def rows(self:BenchResult,
     "Add a row for each cost of a comparison"
     return {k: self.row(f'{what}: {_units[k]}', *compared[k], peer_name, peer_version) for k in measures}
 
-# %% ../nbs/80_bench.ipynb #50d96ed8
+# %% ../nbs/80_bench.ipynb #5060b768
 @patch
 def bar(self:BenchResult,
     bar:str, # the promise, in words
@@ -194,6 +195,7 @@ def bar(self:BenchResult,
     self.bars.append(dict(bar=bar, value=float(value), goal=float(goal), holds=bool(holds), metric=row and row['metric']))
     return bool(holds)
 
+# %% ../nbs/80_bench.ipynb #2505a129
 @patch
 def at_most(self:BenchResult,
     bar:str, # the promise, in words
@@ -214,7 +216,7 @@ def at_least(self:BenchResult,
     "Add the bar that a value must reach; nan does not hold"
     return self.bar(f'{bar}: at least', value, goal, value >= goal, row)
 
-# %% ../nbs/80_bench.ipynb #cb4065c1
+# %% ../nbs/80_bench.ipynb #945dfe05
 def _finite(o):
     "What JSON can hold: None for nan and infinity"
     if isinstance(o, dict): return {k: _finite(v) for k, v in o.items()}
@@ -227,7 +229,7 @@ def to_dict(self:BenchResult)->dict: # name, machine, results, bars, notes
     bars = [{k: v for k, v in b.items() if k != 'metric'} for b in self.bars]
     return _finite(dict(name=self.name, machine=self.machine, results=self.results, bars=bars, notes=self.notes))
 
-# %% ../nbs/80_bench.ipynb #b78ef10b
+# %% ../nbs/80_bench.ipynb #7ef1a1c5
 @patch
 def tables(self:BenchResult): # two DataFrames: rows, bars
     "The result to look at"
@@ -244,7 +246,7 @@ def _about(self:BenchResult):
     m = {k: v for k, v in self.machine.items() if k != 'versions' and v is not None} | self.machine.get('versions', {})
     return [*self.notes, 'Measured on: ' + ', '.join(f'{k} {v}' for k, v in m.items())]
 
-# %% ../nbs/80_bench.ipynb #5be9d856
+# %% ../nbs/80_bench.ipynb #83a85fb8
 @patch
 def _repr_html_(self:BenchResult):
     from html import escape
@@ -255,7 +257,23 @@ def _repr_html_(self:BenchResult):
 def __repr__(self:BenchResult):
     return '\n\n'.join([self.name, *(t.to_string(index=False) for t in self.tables() if len(t)), *self._about()])
 
-# %% ../nbs/80_bench.ipynb #9a89f766
+# %% ../nbs/80_bench.ipynb #190998e4
+def _ratio_axis(ax, names, values):
+    "A logarithmic axis that shows 1, with readable numbers, and one name a row"
+    good = [v for v in values if math.isfinite(v) and v > 0] + [1]
+    low, high = min(.8, min(good) / 1.1), max(1.25, max(good) * 1.1)
+    by = next((t for width, t in _ticks.items() if high < width * low),
+              [10.**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)])
+    ax.set(xscale='log', xlim=(low, high), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - .4, -.6),
+           xlabel='ours / peer; faint line: smallest to largest of the pairs')
+    ticks = [t for t in by if low <= t <= high]
+    ax.set_xticks(ticks, [f'{t:g}' for t in ticks])
+    ax.minorticks_off()
+    ax.axvline(1, color='k', lw=.8, zorder=0)
+
+_ticks = {2: [.7, .8, .9, 1, 1.1, 1.2, 1.5], 6: [.2, .3, .5, .7, 1, 1.5, 2, 3, 5], 40: [.1, .2, .5, 1, 2, 5, 10, 20]}    # by how wide the axis is
+
+# %% ../nbs/80_bench.ipynb #14dbbc22
 @patch
 def plot(self:BenchResult): # a matplotlib Figure
     "Ratios with their spread; a line at 1, and a mark where a bar stands"
@@ -272,22 +290,7 @@ def plot(self:BenchResult): # a matplotlib Figure
     plt.close(fig)
     return fig
 
-def _ratio_axis(ax, names, values):
-    "A logarithmic axis that shows 1, readable numbers, and one name a row"
-    from matplotlib.ticker import FuncFormatter
-    ax.set_xscale('log')
-    good = [v for v in values if math.isfinite(v) and v > 0] + [1]
-    low, high = min(.8, min(good) / 1.1), max(1.25, max(good) * 1.1)
-    by = next((t for width, t in ((2, [.7, .8, .9, 1, 1.1, 1.2, 1.5]), (6, [.2, .3, .5, .7, 1, 1.5, 2, 3, 5]), (40, [.1, .2, .5, 1, 2, 5, 10, 20])) if high < width * low),
-              [10.**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)])
-    ax.set_xlim(low, high)
-    ax.set_xticks([t for t in by if low <= t <= high])
-    ax.minorticks_off()
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f'{v:g}'))
-    ax.axvline(1, color='k', lw=.8, zorder=0)
-    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - .4, -.6), xlabel='ours / peer; faint line: smallest to largest of the pairs')
-
-# %% ../nbs/80_bench.ipynb #25f862b9
+# %% ../nbs/80_bench.ipynb #27dc8c12
 benchmarks = {}                         # name to function
 
 def benchmark(
@@ -301,6 +304,7 @@ def benchmark(
         return f
     return register
 
+# %% ../nbs/80_bench.ipynb #dbceb03e
 def bench(
     name:str, # a name in `benchmarks`
     repeats:int=None, # runs of each side, at least 1; None: as many as this benchmark usually takes
@@ -311,12 +315,13 @@ def bench(
     if repeats is not None and repeats < 1: raise DataError(f'a benchmark needs at least one repeat, not {repeats}')
     f = benchmarks[name]
     missing = [p for p in f.peers if not _version(p)]
-    if missing: raise DataError(f"benchmark {name!r} compares with {', '.join(missing)}, which is not installed: pip install 'pretrain_notes[bench]'")
+    if missing: raise DataError(f"benchmark {name!r} compares with {', '.join(missing)}, which is not installed: "
+                                "pip install 'pretrain_notes[bench]'")
     result = BenchResult(name)
     f(result, **({} if repeats is None else dict(repeats=repeats)), **kw)
     return result
 
-# %% ../nbs/80_bench.ipynb #89a29d2d
+# %% ../nbs/80_bench.ipynb #6417a8b5
 heavy = ('torch', 'fastai', 'transformers', 'datasets', 'daft', 'pandas')
 
 def modules_after(
@@ -328,8 +333,8 @@ def modules_after(
     if run.returncode: raise DataError(f'{source!r} failed: {(run.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]}')
     return {m.partition('.')[0] for m in json.loads(run.stdout.splitlines()[-1])}
 
-# %% ../nbs/80_bench.ipynb #ae70a4df
-_help = "import sys; sys.argv = ['pretrain-notes', '--help']; from pretrain_notes.cli import app; app()"      # what the command's script holds
+# %% ../nbs/80_bench.ipynb #a2aeb9ae
+_help = "import sys; sys.argv = ['pretrain-notes', '--help']; from pretrain_notes.cli import app; app()"      # as the command's script
 
 @patch
 def _none_of(self:BenchResult, source, names):
@@ -352,7 +357,7 @@ def _bench_import(b, repeats=5):
     b._none_of('import pretrain_notes', heavy)
     b._none_of('import pretrain_notes.standards.check', ('torch', 'fastai'))
 
-# %% ../nbs/80_bench.ipynb #5a604789
+# %% ../nbs/80_bench.ipynb #8c8488de
 def _noisy_digits(seeds):
     "(labels with 10 % class-dependent noise, out-of-sample probabilities, what is wrong), one for each seed"
     from sklearn.linear_model import LogisticRegression
@@ -369,7 +374,7 @@ def _f1(found, wrong):
     "F1 of row numbers that were flagged"
     return 2 * wrong[found].sum() / max(1, len(found) + wrong.sum())
 
-# %% ../nbs/80_bench.ipynb #22d7e0ec
+# %% ../nbs/80_bench.ipynb #9eb85cf5
 @patch
 def _label_errors(self:BenchResult, seeds=10, repeats=5):
     "Add rows and the bar of label errors on digits against cleanlab"
@@ -386,10 +391,11 @@ def _label_errors(self:BenchResult, seeds=10, repeats=5):
     f1 = self.row('label errors on digits: F1', a, b, 'cleanlab')
     self.rows(f'label errors on digits, {5 * seeds} calls', time_, 'cleanlab')
     d, low, high = mean_interval(np.subtract(a, b))
-    self.notes.append(f'Label errors on digits: F1 minus that of cleanlab {d:+.4f} (95 % interval {low:+.4f} to {high:+.4f}, {seeds} paired seeds).')
+    self.notes.append(f'Label errors on digits: F1 minus that of cleanlab {d:+.4f} '
+                      f'(95 % interval {low:+.4f} to {high:+.4f}, {seeds} paired seeds).')
     self.at_least("label errors on digits: F1 minus cleanlab's, mean over seeds", d, -.01)
 
-# %% ../nbs/80_bench.ipynb #82e764cd
+# %% ../nbs/80_bench.ipynb #b5d5a517
 _tour = 'import sys, json; from pretrain_notes.tour import tour; tour(data=sys.argv[1], out=sys.argv[2], **json.loads(sys.argv[3]))'
 
 def _run_tour(data, **kw):
@@ -404,13 +410,14 @@ def _found(name):
     from pretrain_notes.datasets import available
     return available().set_index('name')['where'][name] in ('PRETRAIN_NOTES_DATA', 'downloaded')
 
-# %% ../nbs/80_bench.ipynb #62420257
+# %% ../nbs/80_bench.ipynb #caaedb6e
 @patch
 def _transfer(self:BenchResult, t, arm='SimCLR'):
     "Add the bar of one pretrained arm, named before the run, and the words on all"
     d = t['differences'][arm]
-    self.bar(f'mnist, {t["labels"]} labels, {d["pairs"]} paired seeds (at least 10): lower end of the 95 % interval of {arm} - from scratch, points of accuracy: above',
-             d['low'], 0, d['low'] > 0 and d['pairs'] >= 10)
+    what = f'{t["labels"]} labels, {d["pairs"]} paired seeds (at least 10)'
+    self.bar(f'mnist, {what}: lower end of the 95 % interval of {arm} - from scratch, points of accuracy: above', d['low'], 0,
+             d['low'] > 0 and d['pairs'] >= 10)
     self.notes.append(f'mnist: {t["statement"]}')
 
 @benchmark('tour', peers=['cleanlab'])

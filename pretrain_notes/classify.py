@@ -41,7 +41,7 @@ class _PixelScale:
     def fit_transform(self, X): self.mean, self.std = X.mean(), X.std() or 1; return self.transform(X)
     def transform(self, X): return (X - self.mean) / self.std
 
-# %% ../nbs/20_classify.ipynb #817e2873
+# %% ../nbs/20_classify.ipynb #e9cefdc1
 def preparation(
     kind:str, # 'image' (float arrays of pixels), 'table' (a DataFrame) or 'text' (an array of texts)
     X=None # the DataFrame, of which only the types are looked at; for kind='table'
@@ -50,22 +50,25 @@ def preparation(
     if kind == 'image': return _PixelScale()
     if kind == 'text':
         from sklearn.feature_extraction.text import TfidfVectorizer
-        return TfidfVectorizer(analyzer='char', ngram_range=(1, 3), sublinear_tf=True, max_features=2000, preprocessor=normalize_text, dtype=np.float32)
+        return TfidfVectorizer(analyzer='char', ngram_range=(1, 3), sublinear_tf=True, max_features=2000, preprocessor=normalize_text,
+                               dtype=np.float32)
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
     from pandas.api.types import is_numeric_dtype
     words = [c for c in X if not is_numeric_dtype(X[c])]
-    return make_column_transformer((make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler()), [c for c in X if c not in words]),
-        (OneHotEncoder(handle_unknown='infrequent_if_exist', max_categories=50, sparse_output=False), words))
+    numbers = make_pipeline(SimpleImputer(strategy='median', keep_empty_features=True), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown='infrequent_if_exist', max_categories=50, sparse_output=False)
+    return make_column_transformer((numbers, [c for c in X if c not in words]), (one_hot, words))
 
-# %% ../nbs/20_classify.ipynb #41a6d401
+# %% ../nbs/20_classify.ipynb #8b9aeb19
 class _Data:
     "Raw rows `X` of a `kind`, class numbers `y`, class names `vocab`, a function `folds(n, seed)`, and `notes`"
     def __init__(self, X, y, vocab, kind, folds, notes=()): store_attr(but='notes'); self.notes = list(notes)
     def __len__(self): return len(self.y)
 
+# %% ../nbs/20_classify.ipynb #e3aee1fa
 def _of_samples(s, features=None):
     "The rows of samples"
     known = s.labels >= 0
@@ -80,7 +83,7 @@ def _of_samples(s, features=None):
     else: raise DataError(f'{kind} samples need features: pass features=..., a function of samples that gives an array (n, columns)')
     return _Data(X, s.labels, vocab, kind, s.folds, notes)
 
-# %% ../nbs/20_classify.ipynb #aabd0a84
+# %% ../nbs/20_classify.ipynb #acc2fd68
 def _frame(X):
     "A table as a DataFrame of floats and texts"
     import pandas as pd
@@ -89,19 +92,23 @@ def _frame(X):
     if not df.shape[1]: raise DataError('there is no column to learn from')
     return df.apply(_column)
 
+# %% ../nbs/20_classify.ipynb #07b58b2e
 def _column(c):
     "A column as floats, or as texts that are empty where missing"
     import pandas as pd
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
-    if is_datetime64_any_dtype(c) or is_timedelta64_dtype(c): raise DataError(f'the column {c.name!r} holds times: turn it into numbers, or drop it')
+    if is_datetime64_any_dtype(c) or is_timedelta64_dtype(c):
+        raise DataError(f'the column {c.name!r} holds times: turn it into numbers, or drop it')
     if not is_numeric_dtype(c):
-        if len(c.dropna()) and not isinstance(c.dropna().iloc[0], (str, bool, int, float)): raise DataError(f'the column {c.name!r} holds {type(c.dropna().iloc[0]).__name__}s: turn it into numbers or words, or drop it')
+        odd = next((v for v in c.dropna()[:1] if not isinstance(v, (str, bool, int, float))), None)
+        if odd is not None: raise DataError(f'the column {c.name!r} holds {type(odd).__name__}s: turn it into numbers or words, or drop it')
         return c.astype(object).map(lambda v: '' if pd.isna(v) else str(v))
     c = c.astype(float)
-    if np.isinf(c).any(): raise DataError(f'the column {c.name!r} has {np.isinf(c).sum()} infinite values, the first in row {np.isinf(c).argmax()}')
+    if np.isinf(c).any():
+        raise DataError(f'the column {c.name!r} has {np.isinf(c).sum()} infinite values, the first in row {np.isinf(c).argmax()}')
     return c
 
-# %% ../nbs/20_classify.ipynb #02688005
+# %% ../nbs/20_classify.ipynb #c1650323
 def _of_pair(X, y):
     "The rows of (X, y)"
     y = np.asarray(y)
@@ -111,19 +118,24 @@ def _of_pair(X, y):
     df = _frame(X)
     return _Data(df, codes, [str(v) for v in vocab], 'table', lambda n, seed: array_folds(df.to_numpy(str), codes, n, seed))
 
+# %% ../nbs/20_classify.ipynb #d67010be
 def _some(names): return f'{", ".join(names[:5])}{f" and {len(names) - 5} more" * (len(names) > 5)}'
 
+# %% ../nbs/20_classify.ipynb #c5005c08
 def _data(data, n_splits, features=None):
     "The rows of whatever was given, checked"
     d = _of_samples(data, features) if isinstance(data, Samples) else _of_pair(*data)
     n = np.bincount(d.y, minlength=len(d.vocab))
-    if (n > 0).sum() < 2: raise DataError(f'all {len(d)} samples are {d.vocab[n.argmax()]!r}: with one class there is nothing to tell apart')
+    if (n > 0).sum() < 2:
+        raise DataError(f'all {len(d)} samples are {d.vocab[n.argmax()]!r}: with one class there is nothing to tell apart')
     rare = [d.vocab[i] for i in np.flatnonzero((n > 0) & (n < n_splits))]
     if rare: d.notes.append(f'classes with fewer samples than folds, which some folds do not test: {_some(rare)}')
-    if d.kind == 'table' and len(dull := [c for c in d.X if d.X[c].nunique() < 2]): d.notes.append(f'columns that are empty or constant: {_some(dull)}')
+    dull = [c for c in d.X if d.X[c].nunique() < 2] if d.kind == 'table' else []
+    if dull: d.notes.append(f'columns that are empty or constant: {_some(dull)}')
     return d
 
-# %% ../nbs/20_classify.ipynb #47cbd43f
+# %% ../nbs/20_classify.ipynb #9bfbba8c
+_metrics = ('accuracy', 'balanced_accuracy', 'macro_f1')
 def class_scores(
     y, # int (n,), true class numbers
     pred, # int (n,), predicted class numbers
@@ -132,9 +144,10 @@ def class_scores(
     "Three scores from one count; classes that neither occur nor are predicted are left out"
     n, m, hit = (np.bincount(v, minlength=n_classes) for v in (y, pred, y[y == pred]))
     there, either = n > 0, n + m > 0
-    return dict(accuracy=float(hit.sum() / n.sum()), balanced_accuracy=float((hit[there] / n[there]).mean()), macro_f1=float((2 * hit[either] / (n + m)[either]).mean()))
+    return dict(accuracy=float(hit.sum() / n.sum()), balanced_accuracy=float((hit[there] / n[there]).mean()),
+                macro_f1=float((2 * hit[either] / (n + m)[either]).mean()))
 
-# %% ../nbs/20_classify.ipynb #a5a953ea
+# %% ../nbs/20_classify.ipynb #5ceb29ed
 def corrected_interval(
     d, # (J,), one score or difference a fold
     ratio:float, # test rows by training rows, 1 / (folds - 1) in cross-validation
@@ -148,7 +161,7 @@ def corrected_interval(
     half = t.ppf(1 - (1 - level) / 2 / looks, len(d) - 1) * np.sqrt((1 / len(d) + ratio) * d.var(ddof=1))
     return float(d.mean()), float(d.mean() - half), float(d.mean() + half)
 
-# %% ../nbs/20_classify.ipynb #5e339887
+# %% ../nbs/20_classify.ipynb #f115e936
 def _models(models):
     "Name to a function of a seed that makes an untrained classifier"
     if models is None: models = ['tree', 'svm', 'net']
@@ -161,8 +174,10 @@ def _models(models):
         return (lambda seed: clone(m)) if hasattr(m, 'fit') and not isinstance(m, type) else m
     return {n: maker(m) for n, m in models.items()}
 
+# %% ../nbs/20_classify.ipynb #ab73679c
 def _take(X, i): return X.iloc[i] if hasattr(X, 'iloc') else X[i]
 
+# %% ../nbs/20_classify.ipynb #45997296
 def _fold(d, train, test, models, seed):
     "Predictions and CPU seconds of each classifier on one fold"
     from sklearn.exceptions import ConvergenceWarning
@@ -176,7 +191,7 @@ def _fold(d, train, test, models, seed):
         unfinished = any(issubclass(w.category, ConvergenceWarning) for w in said)
         yield name, pred, dict(fit_seconds=mid - start, predict_seconds=process_time() - mid), unfinished
 
-# %% ../nbs/20_classify.ipynb #c04803e7
+# %% ../nbs/20_classify.ipynb #9df6c460
 def compare_classifiers(
     data, # labelled `Samples` of images, texts or a table; or a pair (X, y) of an array or DataFrame and class labels
     models=None, # names out of `classifiers`, or a dict of name to estimator or function of a seed; None: tree, svm, net
@@ -189,6 +204,7 @@ def compare_classifiers(
     "Compare classifiers on the same folds. Raises `DataError` for data that cannot be compared on"
     import pandas as pd
     from threadpoolctl import threadpool_limits
+    if metric not in _metrics: raise DataError(f'there is no metric {metric!r}{did_you_mean(metric, _metrics)}')
     d, models, rows, unfinished = _data(data, n_splits, features), _models(models), [], {}
     preds = {n: np.full((repeats, len(d)), -1) for n in models}
     with threadpool_limits(1):
@@ -204,28 +220,29 @@ def compare_classifiers(
     notes = d.notes + [f'{n} had not finished learning in {k} of {n_splits * repeats} folds' for n, k in unfinished.items() if k]
     return Comparison(pd.DataFrame(rows), preds, d.y, d.vocab, notes, n_splits, repeats, metric)
 
-# %% ../nbs/20_classify.ipynb #9b8a06b8
+# %% ../nbs/20_classify.ipynb #41970c4d
 class Comparison:
     "What a comparison found: `scores` by fold, `predictions` (repeats, n) of each model, true `y`, class names `vocab`, `notes`"
     def __init__(self, scores, predictions, y, vocab, notes, n_splits, repeats, metric):
-        if metric not in (known := ('accuracy', 'balanced_accuracy', 'macro_f1')): raise DataError(f'there is no metric {metric!r}{did_you_mean(metric, known)}')
         store_attr()
     @property
     def ratio(self): return 1 / (self.n_splits - 1)
     def by_fold(self, metric=None): return self.scores.pivot(index=['repeat', 'fold'], columns='model', values=metric or self.metric)
 
+# %% ../nbs/20_classify.ipynb #06ff6c8e
 @patch
 def table(self:Comparison,
     level:float=.95 # of the interval
 ): # a DataFrame, one row a model, the best first
     "Mean of each score over the folds, and the interval of the one that is judged by"
     import pandas as pd
-    means = self.scores.groupby('model')[['accuracy', 'balanced_accuracy', 'macro_f1']].mean()
-    ends = pd.DataFrame({n: corrected_interval(v, self.ratio, level)[1:] for n, v in self.by_fold().items()}, index=['low', 'high']).T.clip(0, 1)
+    means = self.scores.groupby('model')[list(_metrics)].mean()
+    ends = {n: corrected_interval(v, self.ratio, level)[1:] for n, v in self.by_fold().items()}
+    ends = pd.DataFrame(ends, index=['low', 'high']).T.clip(0, 1)
     order = [self.metric, 'low', 'high', *(c for c in means if c != self.metric)]
     return means.join(ends)[order].sort_values(self.metric, ascending=False, kind='stable').rename_axis('model')
 
-# %% ../nbs/20_classify.ipynb #357997d1
+# %% ../nbs/20_classify.ipynb #30c2de97
 @patch
 def differences(self:Comparison,
     reference:str=None, # the model that all others are held against; None: the best
@@ -242,7 +259,7 @@ def differences(self:Comparison,
     df = pd.DataFrame(rows, columns=['model', 'reference', 'difference', 'low', 'high'])
     return df.assign(verdict=np.select([df.low > 0, df.high < 0], ['worse', 'better'], 'not told apart'))
 
-# %% ../nbs/20_classify.ipynb #713c7c85
+# %% ../nbs/20_classify.ipynb #7d54620d
 @patch
 def plot(self:Comparison,
     reference:str=None # for the differences; None: the best
@@ -256,33 +273,38 @@ def plot(self:Comparison,
     a.set(title='each thin line is a fold', xlabel=name, yticks=range(len(t)), yticklabels=t.index)
     b.errorbar(d.difference, range(len(d)), xerr=[d.difference - d.low, d.high - d.difference], fmt='o', color='#c0392b', capsize=4)
     b.axvline(0, color='#888', lw=1)
-    b.set(title=f'{d.reference.iloc[0]} minus the other' if len(d) else '', xlabel=f'difference in {name}', yticks=range(len(d)), yticklabels=d.model)
+    b.set(title=f'{reference or t.index[0]} minus the other', xlabel=f'difference in {name}', yticks=range(len(d)), yticklabels=d.model)
     for ax in (a, b): ax.invert_yaxis(); ax.margins(y=.3)
     plt.close(fig)
     return fig
 
-# %% ../nbs/20_classify.ipynb #2f858d8b
+# %% ../nbs/20_classify.ipynb #4a277bf3
 @patch
 def statement(self:Comparison)->str: # a few sentences
     "The verdict in words"
     t, d, name, n = self.table(), self.differences(), self.metric.replace('_', ' '), len(np.unique(self.y))
-    best, chance = t.iloc[0], np.bincount(self.y).max() / len(self.y) if self.metric == 'accuracy' else 1 / n if self.metric == 'balanced_accuracy' else None
-    out = [f'On {len(self.y):,} samples of {n} classes, {t.index[0]} has the highest {name}, {best[self.metric]:.3f} (95 % interval {best.low:.3f} to {best.high:.3f}; '
-           f'{self.n_splits} folds{f", {self.repeats} times" * (self.repeats > 1)}).']
+    best, times = t.iloc[0], f', {self.repeats} times' * (self.repeats > 1)
+    out = [f'On {len(self.y):,} samples of {n} classes, {t.index[0]} has the highest {name}, {best[self.metric]:.3f} '
+           f'(95 % interval {best.low:.3f} to {best.high:.3f}; {self.n_splits} folds{times}).']
     out += [f'It beats {r.model} by {r.difference:.3f} ({r.low:.3f} to {r.high:.3f}).' for r in d.itertuples() if r.verdict == 'worse']
-    if len(d := d[d.verdict != 'worse']): out.append('Not told apart from it by these folds: ' + ', '.join(f'{r.model} (behind by {r.difference:.3f}, {r.low:.3f} to {r.high:.3f})' for r in d.itertuples()) + '.')
-    if chance is not None: out.append(f'Always naming {"the most frequent" if self.metric == "accuracy" else "the same"} class would reach {chance:.3f}.')
+    near = [f'{r.model} (behind by {r.difference:.3f}, {r.low:.3f} to {r.high:.3f})' for r in d.itertuples() if r.verdict != 'worse']
+    if near: out.append(f'Not told apart from it by these folds: {", ".join(near)}.')
+    most = np.bincount(self.y).max() / len(self.y)
+    if self.metric == 'accuracy': out.append(f'Always naming the most frequent class would reach {most:.3f}.')
+    if self.metric == 'balanced_accuracy': out.append(f'Always naming the same class would reach {1 / n:.3f}.')
     return ' '.join(out)
 
+# %% ../nbs/20_classify.ipynb #c71e235a
 @patch
 def __repr__(self:Comparison): return f'{self.statement()}{"".join(f" Note: {n}." for n in self.notes)}'
 
+# %% ../nbs/20_classify.ipynb #8afb9359
 @patch
 def _repr_html_(self:Comparison):
     from html import escape
     return f'<p>{escape(self.statement())}</p>{self.table().round(3).to_html()}{"".join(f"<p>Note: {escape(n)}.</p>" for n in self.notes)}'
 
-# %% ../nbs/20_classify.ipynb #ba50ce4f
+# %% ../nbs/20_classify.ipynb #b5b6c023
 @patch
 def confusion(self:Comparison,
     model:str # its name
@@ -292,6 +314,7 @@ def confusion(self:Comparison,
     k = len(self.vocab)
     return sum(np.bincount(self.y * k + p, minlength=k * k).reshape(k, k) for p in self.predictions[model])
 
+# %% ../nbs/20_classify.ipynb #5d19e4d8
 @patch
 def plot_confusion(self:Comparison,
     *models # names; none: all, up to 4
@@ -306,12 +329,14 @@ def plot_confusion(self:Comparison,
         ax.imshow(off, cmap='Reds', vmax=max(1, off.max()))
         ax.set(title=f'{n}: {off.sum():,} of {m.sum():,} wrong', xlabel='taken for', ylabel='truth')
         if len(m) <= 15:
-            ax.set_xticks(range(len(m)), self.vocab, rotation=90 if max(map(len, self.vocab)) > 2 else 0); ax.set_yticks(range(len(m)), self.vocab)
-            for i, j in zip(*np.nonzero(off)): ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
+            ax.set_xticks(range(len(m)), self.vocab, rotation=90 if max(map(len, self.vocab)) > 2 else 0)
+            ax.set_yticks(range(len(m)), self.vocab)
+            for i, j in zip(*np.nonzero(off)):
+                ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
     plt.close(fig)
     return fig
 
-# %% ../nbs/20_classify.ipynb #e357aa7b
+# %% ../nbs/20_classify.ipynb #d8da7000
 @patch
 def times(self:Comparison): # a DataFrame, one row a model
     "CPU seconds a fold, median: to fit, and to predict"

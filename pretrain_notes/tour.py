@@ -18,9 +18,9 @@ import numpy as np
 from .samples import DataError, Samples, digest, did_you_mean, to_mode, write_json
 from .steps import Run, step
 
-# %% ../nbs/90_tour.ipynb #0d21d9ed
+# %% ../nbs/90_tour.ipynb #205b998f
 _caps = dict(train=20_000, valid=2_000, test=5_000)     # rows of a part, so that the tour stays a tour on large sets
-_smallest_class, _folds, _side = 10, 5, 32
+_smallest_class, _folds, _side, _dpi = 10, 5, 32, 160
 
 def _source(data):
     "The samples of a named set, or of a folder of classes"
@@ -53,7 +53,7 @@ def shrink(samples, size, mode):
     small = Samples.from_arrays(x)
     return samples.with_column('image', small['image']).with_column('digest', small['digest'])
 
-# %% ../nbs/90_tour.ipynb #e5226bcd
+# %% ../nbs/90_tour.ipynb #0968cc08
 def _only_classes_used(samples):
     "Class names without those that nobody has"
     used = np.unique(samples.labels)
@@ -79,13 +79,13 @@ def read(folder, data, seed, fingerprint):
     size, mode = _shape(used)
     (used if size is None else shrink(used, size, mode)).save(folder/'small')
     if size is not None: used.save(folder/'samples')
-    used.show(24, ncols=12).savefig(folder/'sheet.png', dpi=150)
-    _bars(used).savefig(folder/'classes.png', dpi=150)
+    used.show(24, ncols=12).savefig(folder/'sheet.png', dpi=_dpi)
+    _bars(used).savefig(folder/'classes.png', dpi=_dpi)
     return dict(data=_name(data), found=len(found), rows=len(used), classes=used.vocab, splits=used.split_counts(), side=size or used.image(0).width, mode=mode,
         quarantined=int(len(found.quarantined)), reasons=found.quarantined.reason.value_counts().to_dict(), shrunk=size is not None,
         left_out={r['reason']: n for s in used.steps for r, n in _reasons(s)})
 
-# %% ../nbs/90_tour.ipynb #03923e1f
+# %% ../nbs/90_tour.ipynb #e743290c
 def _name(data): return Path(str(data)).name or 'data'
 
 def _reasons(s):
@@ -108,6 +108,7 @@ def _bars(samples):
     fig, ax = _axes(7, 2.4)
     pd.crosstab(np.array(samples.vocab)[samples.labels], samples['split'].to_pylist())[list(samples.split_counts())].plot.bar(stacked=True, ax=ax, rot=30 if max(map(len, samples.vocab)) > 3 else 0)
     ax.set(xlabel='', ylabel='samples')
+    ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(.5, 1), frameon=False)
     return fig
 
 def _axes(w, h, *shape):
@@ -129,7 +130,7 @@ def fingerprint(
         except OSError: return p.relative_to(root).as_posix(), None, None
     return digest(sorted(state(Path(d)/f) for d, _, fs in os.walk(root) for f in fs))
 
-# %% ../nbs/90_tour.ipynb #3d210bcf
+# %% ../nbs/90_tour.ipynb #d53a42b8
 def check_stage(folder, read, seed):
     "Stage 2: the core rules on the data, and on a copy with planted defects"
     from pretrain_notes.standards.check import check, missed, plant_defects
@@ -139,7 +140,7 @@ def check_stage(folder, read, seed):
     bad, planted = plant_defects(samples, seed)
     report = check(bad, 'labelled')
     lost = {r for r, _ in missed(report, planted)}
-    report.plot().savefig(folder/'findings.png', dpi=150)
+    report.plot().savefig(folder/'findings.png', dpi=_dpi)
     clean.to_json(folder/'clean.json'), report.to_json(folder/'with_planted.json')
     return dict(clean=_found(clean), with_planted=_found(report), planted=[dict(rule=r, title=catalogue[r].title, rows=len(ids), found=r not in lost) for r, ids in planted], missed=len(lost))
 
@@ -151,7 +152,7 @@ def _found(report):
 
 def _load(read, name='samples'): return Samples.load(read.folder/(name if read['shrunk'] else 'small'))
 
-# %% ../nbs/90_tour.ipynb #f43592a0
+# %% ../nbs/90_tour.ipynb #392261d4
 def annotate(folder, read, labels, seed):
     "Stage 3: a few labels, and a model's proposals for the rest"
     from pretrain_notes.annotate.store import ClassTask, LabelStore, propose, simulate_annotator
@@ -166,9 +167,9 @@ def annotate(folder, read, labels, seed):
     probs = _complete(_proposer(seed).fit(x[seen], y), x, len(task.classes))
     rest = np.setdiff1d(np.arange(len(train)), seen)
     propose(train[rest], probs[rest], store, task, model_version='logistic-1')
-    store.plot(task).savefig(folder/'speed.png', dpi=150)
+    store.plot(task).savefig(folder/'speed.png', dpi=_dpi)
     right, sure = probs[rest].argmax(1) == train.labels[rest], probs[rest].max(1)
-    _coverage(sure, right).savefig(folder/'proposals.png', dpi=150)
+    _coverage(sure, right).savefig(folder/'proposals.png', dpi=_dpi)
     result = dict(labels=n, right=float((y == train.labels[seen]).mean()), median_seconds=float(given.seconds.median()),
         proposals=len(rest), proposals_right=float(right.mean()), surest_half_right=float(right[np.argsort(-sure)[:max(1, len(rest) // 2)]].mean()), events=len(store.events()))
     store.close()
@@ -195,7 +196,7 @@ def _coverage(sure, right):
     ax.set(xlabel='% of proposals accepted, surest first', ylabel='% of these right')
     return fig
 
-# %% ../nbs/90_tour.ipynb #c9499903
+# %% ../nbs/90_tour.ipynb #a65402e2
 def quality(folder, read, seed, rate=.1):
     "Stage 4: spoil labels, find them again"
     from sklearn.ensemble import ExtraTreesClassifier
@@ -206,12 +207,12 @@ def quality(folder, read, seed, rate=.1):
     probs = out_of_sample_probs(ExtraTreesClassifier(150, random_state=seed), _pixels(s), noisy, s.folds(_folds, seed), len(s.vocab))
     issues = find_label_issues(noisy, probs)
     np.savez_compressed(folder/'probs.npz', probs=probs, given=noisy, wrong=wrong)
-    show_issues(s.with_column('label', noisy), issues, 24, ncols=12).savefig(folder/'issues.png', dpi=150)
-    plot_precision_recall({'normalized margin': issues}, wrong).savefig(folder/'precision_recall.png', dpi=150)
+    show_issues(s.with_column('label', noisy), issues, 24, ncols=12).savefig(folder/'issues.png', dpi=_dpi)
+    plot_precision_recall({'normalized margin': issues}, wrong).savefig(folder/'precision_recall.png', dpi=_dpi)
     score = score_issues(issues, wrong)
     return dict(labels=len(s), planted=int(wrong.sum()), flagged=int(issues.flagged.sum()), **score, chance=float(wrong.mean()), found=bool(score['average_precision'] >= 3 * wrong.mean()))
 
-# %% ../nbs/90_tour.ipynb #39285868
+# %% ../nbs/90_tour.ipynb #04d0ef11
 def classify(folder, read, seed, cap=3_000):
     "Stage 5: tree, SVM and net on the same folds"
     from pretrain_notes.classify import compare_classifiers
@@ -220,7 +221,7 @@ def classify(folder, read, seed, cap=3_000):
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
     c = compare_classifiers(s, n_splits=_folds, seed=seed)
-    c.plot().savefig(folder/'classifiers.png', dpi=150)
+    c.plot().savefig(folder/'classifiers.png', dpi=_dpi)
     keep = ['model', 'accuracy', 'balanced_accuracy', 'macro_f1']
     t = c.table().reset_index()
     return dict(samples=len(s), folds=_folds, table=t[[k for k in t.columns if not any(w in str(k) for w in ('second', 'time'))]].to_dict('records'), statement=c.statement())
@@ -247,7 +248,7 @@ def _train(name, objective, dls, steps):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(dls.train))), 5e-3)
     return [float(v[0]) for v in learn.recorder.values]
 
-# %% ../nbs/90_tour.ipynb #352489f2
+# %% ../nbs/90_tour.ipynb #aeaa2653
 def pretrain(folder, read, seed):
     "Stage 6: a reconstruction and a contrastive objective, without labels"
     from safetensors.torch import save_model
@@ -260,12 +261,12 @@ def pretrain(folder, read, seed):
     losses = {n: _train(n, o, dls, r['steps']) for n, (o, dls) in made.items()}
     encoders = {'random': _encoder(read, seed).to(plain.device)} | {n: o.encoder for n, (o, _) in made.items()}
     for n, e in encoders.items(): save_model(e, str(folder/f'{n}.safetensors'))
-    _views(pairs).savefig(folder/'views.png', dpi=150)
-    _losses(losses).savefig(folder/'losses.png', dpi=150)
-    show_reconstructions(made['autoencoder'][0], plain.valid.one_batch()[0]).savefig(folder/'reconstructions.png', dpi=150)
+    _views(pairs).savefig(folder/'views.png', dpi=_dpi)
+    _losses(losses).savefig(folder/'losses.png', dpi=_dpi)
+    show_reconstructions(made['autoencoder'][0], plain.valid.one_batch()[0]).savefig(folder/'reconstructions.png', dpi=_dpi)
     return dict(losses={n: dict(first=v[0], last=v[-1], epochs=len(v)) for n, v in losses.items()}, **_probes(folder, encoders, plain, s, seed))
 
-# %% ../nbs/90_tour.ipynb #33910dfe
+# %% ../nbs/90_tour.ipynb #2de0461c
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
     "kNN and linear probe of each encoder, and a map of each"
     from pretrain_notes.objective import embed, knn_probe, linear_probe, plot_embedding
@@ -279,7 +280,7 @@ def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
         scores[n] = dict(knn=knn_probe(a, few.labels, b, new.labels), linear=linear_probe(a, few.labels, b, new.labels))
         plot_embedding(b, new.labels, samples.vocab, n, ax)
     axs[-1].legend(markerscale=2, fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
-    fig.savefig(folder/'map.png', dpi=150)
+    fig.savefig(folder/'map.png', dpi=_dpi)
     return dict(probes=scores, probe_labels=len(few), probe_scored=len(new))
 
 def _losses(losses):
@@ -293,10 +294,10 @@ def _views(dls, n=10):
     v = [b.cpu() for b in dls.decode(dls.one_batch())[:2]]
     fig, axs = _axes(.8 * n, 1.8, 2, n)
     for row, ims in zip(axs, v):
-        for ax, im in zip(row, ims): ax.imshow(im.permute(1, 2, 0).clamp(0, 1).numpy().squeeze(), cmap='gray'); ax.axis('off')
+        for ax, im in zip(row, ims): ax.imshow(im.permute(1, 2, 0).clamp(0, 255).byte().numpy().squeeze(), cmap='gray', vmin=0, vmax=255); ax.axis('off')
     return fig
 
-# %% ../nbs/90_tour.ipynb #06c166e0
+# %% ../nbs/90_tour.ipynb #2e49bd98
 def transfer(folder, read, pretrain, labels, seed, seeds=10):
     "Stage 7: fine-tuning with few labels against from scratch, paired"
     from safetensors.torch import load_model
@@ -310,14 +311,16 @@ def transfer(folder, read, pretrain, labels, seed, seeds=10):
     arms = {'from scratch': lambda i: _encoder(read, 1_000 * seed + i), 'autoencoder': start('autoencoder'), 'SimCLR': start('SimCLR')}
     n = min(labels, len(dls.train_ds))
     t = compare_transfer(dls, dls.test_dl(s.by_split()['test']), arms, n, seeds, steps=120 if read['side'] <= 16 else 240)
-    t.plot().savefig(folder/'transfer.png', dpi=150)
+    t.plot().savefig(folder/'transfer.png', dpi=_dpi)
     d = t.differences()
     return dict(labels=n, tested=s.split_counts()['test'], table=t.table().reset_index(names='start').to_dict('records'), statement=t.statement(),
         differences={a: dict(difference=float(v.difference), low=float(v.low), high=float(v.high), pairs=int(v.pairs)) for a, v in d.iterrows()})
 
-# %% ../nbs/90_tour.ipynb #3ced85bb
+# %% ../nbs/90_tour.ipynb #f9c023ce
 def publish_stage(folder, read, check_stage):
     "Stage 8: the data set by the standard, read back from another place"
+    import logging
+    logging.getLogger('absl').setLevel(logging.ERROR)                         # what mlcroissant recommends is among our findings
     from pretrain_notes.standards.check import check
     from pretrain_notes.standards.croissant import compare_records, publish, validate_croissant
     samples = _load(read)
@@ -327,11 +330,11 @@ def publish_stage(folder, read, check_stage):
     return dict(rows=len(samples), records=compare_records(there, samples), files=sorted(p.relative_to(there).as_posix() for p in there.rglob('*') if p.is_file()),
         valid=not any(f.rule == 'mlcroissant' for f in report.errors), findings=_found(report)['findings'])
 
-# %% ../nbs/90_tour.ipynb #ec86c236
+# %% ../nbs/90_tour.ipynb #f4777569
 _style = '''body{font:16px/1.55 system-ui,"Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
 h1{font-size:1.9rem;margin:0 0 .2rem}h2{font-size:1.25rem;margin:2.4rem 0 .4rem;border-top:1px solid #dfe4ea;padding-top:1.2rem}
-p{margin:.4rem 0 .8rem}table{border-collapse:collapse;margin:.6rem 0 1rem;font-size:.92rem;display:block;overflow-x:auto}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #edf0f3;overflow-wrap:anywhere;min-width:3rem}
-th{font-weight:600;color:#51606f}td data{font-variant-numeric:tabular-nums}figure{margin:.8rem 0 1.2rem}img{max-width:100%;height:auto}figcaption{font-size:.88rem;color:#51606f;max-width:46rem}
+p{margin:.4rem 0 .8rem}table{border-collapse:collapse;margin:.6rem 0 1rem;font-size:.92rem;display:block;overflow-x:auto}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #edf0f3;overflow-wrap:break-word;max-width:32rem}
+th{font-weight:600;color:#51606f;white-space:nowrap}td data{font-variant-numeric:tabular-nums}figure{margin:.8rem 0 1.2rem}img{max-width:100%;height:auto}figcaption{font-size:.88rem;color:#51606f;max-width:46rem}
 .ok{color:#14713d;font-weight:600}.bad{color:#b3261e;font-weight:600}.lead{font-size:1.05rem}nav{font-size:.9rem;margin:1rem 0}nav a{margin-right:.9rem;color:#175cd3}'''
 
 class Page:
@@ -350,8 +353,10 @@ class Page:
     def text(self, path): return html.escape(str(self.at(path)))
     def table(self, head, rows): self.add('<table><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr>' + ''.join('<tr>' + ''.join(f'<td>{c}</td>' for c in r) + '</tr>' for r in rows) + '</table>')
     def figure(self, file, caption):
+        from PIL import Image
         data = base64.b64encode(Path(file).read_bytes()).decode()
-        self.add(f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>')
+        width = round(Image.open(file).width / _dpi * 96)                     # so that letters have one size in all figures
+        self.add(f'<figure><img width="{width}" alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>')
 
 # %% ../nbs/90_tour.ipynb #2011ed25
 def _intro(p):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest
 from conftest import clean_env
 from pretrain_notes import datasets as D
-from pretrain_notes.datasets import File, Source, available, load_samples, read_idx, sources
+from pretrain_notes.datasets import File, DataSource, available, load_samples, read_idx, sources
 from pretrain_notes.samples import DataError, digest
 
 INSTALLED = [n for n, s in sources.items() if not s.files]
@@ -366,7 +366,7 @@ def test_own_source(tmp_path, monkeypatch):
     b = b'text,kind\nhello,a\nworld,b\n'
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine/x.csv').write_bytes(b)
-    Source('mine', 'text', 2, 'CC0-1.0', 'Two words.', 'https://example.org', 'me', '2026-01-01', read=D._read_csv, label='kind',
+    DataSource('mine', 'text', 2, 'CC0-1.0', 'Two words.', 'https://example.org', 'me', '2026-01-01', read=D._read_csv, label='kind',
            files=[(File('x.csv', sha256(b).hexdigest(), len(b)),)])
     s = load_samples('mine', path=tmp_path)
     assert s['text'].to_pylist() == ['hello', 'world'] and s.vocab == ['a', 'b'] and 'mine' in set(available()['name'])

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..samples import DataError, Samples, array_folds, did_you_mean
 
-# %% ../../nbs/16_annotate.issues.ipynb #b259bfb8
+# %% ../../nbs/16_annotate.issues.ipynb #ec3c0748
 def noise_matrix(
     rate:float, # share of wrong labels, 0..1
     n_classes:int, # number of classes, at least 2
@@ -24,7 +24,8 @@ def noise_matrix(
     seed:int=0 # which classes are confused, for kind='class'
 )->np.ndarray: # (n_classes, n_classes), rows the true class, columns the written one; rows sum to 1
     "How labels go wrong"
-    if not 0 <= rate < 1 or n_classes < 2: raise DataError(f'noise needs a rate from 0 to below 1 and two classes, not rate={rate} and {n_classes} classes')
+    if not 0 <= rate < 1 or n_classes < 2:
+        raise DataError(f'noise needs a rate from 0 to below 1 and two classes, not rate={rate} and {n_classes} classes')
     off = np.full((n_classes, n_classes), 1 / (n_classes - 1))
     rates = np.full(n_classes, rate)
     if kind == 'class':
@@ -38,7 +39,7 @@ def noise_matrix(
     elif kind != 'uniform': raise DataError(f'there is no noise of kind {kind!r}{did_you_mean(kind, ["class", "uniform"])}')
     return np.where(np.eye(n_classes, dtype=bool), 1 - rates, off * rates[:, None])
 
-# %% ../../nbs/16_annotate.issues.ipynb #385ee618
+# %% ../../nbs/16_annotate.issues.ipynb #8e7c4705
 def plant_noise(
     labels, # int (n,), class numbers that are right
     rate:float, # share of labels to spoil, 0..1
@@ -57,21 +58,24 @@ def plant_noise(
     noisy[rows], mask[rows] = to, True
     return noisy, mask
 
+# %% ../../nbs/16_annotate.issues.ipynb #cbc7603d
 def _labels(labels, n_classes=None):
     "Labels as int64, checked"
     y = np.asarray(labels.labels if isinstance(labels, Samples) else labels)
-    if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu': raise DataError(f'labels must be a list of class numbers, these are {y.dtype} of shape {y.shape}')
+    if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu':
+        raise DataError(f'labels must be a list of class numbers, these are {y.dtype} of shape {y.shape}')
     bad = np.flatnonzero((y < 0) | (y >= (n_classes or np.inf)))
-    if len(bad): raise DataError(f'{len(bad)} rows have no label or one that is no class number, the first is row {bad[0]} with {y[bad[0]]}: leave them out first')
+    if len(bad):
+        raise DataError(f'{len(bad)} rows have no usable class number, the first is row {bad[0]} with {y[bad[0]]}: leave them out first')
     return y.astype(np.int64)
 
-# %% ../../nbs/16_annotate.issues.ipynb #d5e6b668
+# %% ../../nbs/16_annotate.issues.ipynb #9c79ce02
 def _fresh(estimator):
     "An unfitted copy"
     try: from sklearn.base import clone; return clone(estimator)
     except TypeError: return deepcopy(estimator)
 
-# %% ../../nbs/16_annotate.issues.ipynb #a8291c31
+# %% ../../nbs/16_annotate.issues.ipynb #2249d9da
 def out_of_sample_probs(
     estimator, # anything with `fit(X, y)`, `predict_proba(X)` and, once fitted, `classes_`
     X, # what it is fitted on, (n, ...): an array, or anything that a list of row numbers selects from
@@ -83,7 +87,8 @@ def out_of_sample_probs(
     "Probabilities of each row from a model that was not fitted on it"
     from threadpoolctl import threadpool_limits
     y = _labels(y, n_classes)
-    if len(X) != len(y) or (np.ndim(folds) and len(folds) != len(y)): raise DataError(f'{len(X)} rows do not fit {len(y)} labels, or the fold numbers do not')
+    if len(X) != len(y) or (np.ndim(folds) and len(folds) != len(y)):
+        raise DataError(f'{len(X)} rows do not fit {len(y)} labels, or the fold numbers do not')
     folds, n_classes = np.asarray(folds) if np.ndim(folds) else array_folds(X, y, folds, seed), n_classes or int(y.max()) + 1
     probs = np.zeros((len(y), n_classes))
     with threadpool_limits(1):                       # one thread: the same figures on every machine, and no slower on small data
@@ -93,7 +98,7 @@ def out_of_sample_probs(
             probs[np.ix_(test, model.classes_)] = model.predict_proba(X[test])
     return probs
 
-# %% ../../nbs/16_annotate.issues.ipynb #d2a00195
+# %% ../../nbs/16_annotate.issues.ipynb #123824e3
 def _blocks(n, k):
     "Slices of rows with about a million bytes of probabilities each"
     size = max(1, 2**17 // k)
@@ -102,15 +107,19 @@ def _blocks(n, k):
 def _probs(probs, n):
     "Probabilities, checked block by block"
     p = np.asarray(probs)
-    if p.ndim != 2 or len(p) != n or p.dtype.kind != 'f': raise DataError(f'{n} labels need probabilities of shape ({n}, classes), these are {p.dtype} of shape {p.shape}')
+    if p.ndim != 2 or len(p) != n or p.dtype.kind != 'f':
+        raise DataError(f'{n} labels need probabilities of shape ({n}, classes), these are {p.dtype} of shape {p.shape}')
     for s in _blocks(*p.shape):
-        with np.errstate(invalid='ignore'): bad = ~((p[s] >= -1e-6).all(1) & (abs(p[s].sum(1) - 1) < 1e-2))      # a NaN or an infinity fails too
-        if bad.any(): raise DataError(f'row {s.start + bad.argmax()} of the probabilities is no distribution (its sum is {p[s.start + bad.argmax()].sum():.4g}); all must lie in 0..1 and sum to 1')
+        with np.errstate(invalid='ignore'):
+            bad = ~((p[s] >= -1e-6).all(1) & (abs(p[s].sum(1) - 1) < 1e-2))      # a NaN or an infinity fails too
+        if bad.any():
+            i = s.start + bad.argmax()
+            raise DataError(f'row {i} of the probabilities is no distribution (its sum is {p[i].sum():.4g}): all must lie in 0..1 and sum to 1')
     return p
 
 def _self_confidence(y, p): return p[np.arange(len(y)), y]
 
-# %% ../../nbs/16_annotate.issues.ipynb #9d5f311d
+# %% ../../nbs/16_annotate.issues.ipynb #09f7b59b
 def confident_thresholds(
     labels, # int (n,), class numbers as given
     probs # float (n, classes), out-of-sample probabilities
@@ -121,6 +130,7 @@ def confident_thresholds(
     n = np.bincount(y, minlength=p.shape[1])
     return np.where(n > 0, np.bincount(y, _self_confidence(y, p), p.shape[1]) / np.maximum(n, 1), 2.).clip(2e-6)
 
+# %% ../../nbs/16_annotate.issues.ipynb #e90c0fcd
 def _confident_class(p, thresholds):
     "The class to which each row confidently belongs, -1 for none"
     out = np.full(len(p), -1)
@@ -130,7 +140,7 @@ def _confident_class(p, thresholds):
         out[s] = np.where(n == 1, sure.argmax(1), np.where(n > 1, p[s].argmax(1), -1))
     return out
 
-# %% ../../nbs/16_annotate.issues.ipynb #36f9e1d1
+# %% ../../nbs/16_annotate.issues.ipynb #4ae1e7dd
 def _round_rows(m):
     "Whole numbers with the same row sums: the entries nearest to rounding the other way give way"
     out = []
@@ -141,7 +151,7 @@ def _round_rows(m):
         out.append(r)
     return np.array(out).astype(int)
 
-# %% ../../nbs/16_annotate.issues.ipynb #ba82ea09
+# %% ../../nbs/16_annotate.issues.ipynb #45e93b57
 def confident_joint(
     labels, # int (n,), class numbers as given
     probs, # float (n, classes), out-of-sample probabilities
@@ -152,6 +162,7 @@ def confident_joint(
     y, p = _labels(labels), np.asarray(probs)
     return _joint(y, _confident_class(p, thresholds), p.shape[1], calibrate)
 
+# %% ../../nbs/16_annotate.issues.ipynb #0f1d1946
 def _joint(y, to, k, calibrate=True):
     "The confident joint from given and confident classes"
     sure = to >= 0
@@ -161,7 +172,7 @@ def _joint(y, to, k, calibrate=True):
     c = c / c.sum(1, keepdims=True) * np.bincount(y, minlength=k)[:, None]
     return _round_rows(c / np.ascontiguousarray(c.T).sum() * len(y))      # summed in the reference's order, so that ties round alike
 
-# %% ../../nbs/16_annotate.issues.ipynb #2ef0f10a
+# %% ../../nbs/16_annotate.issues.ipynb #d121842f
 def plot_joint(
     *joints, # (classes, classes) counts, rows the given label, columns another class
     titles=(), # one a matrix
@@ -175,12 +186,14 @@ def plot_joint(
         ax.imshow(off, cmap='Blues', vmax=max(1, off.max()))
         ax.set(title=t, xlabel='class it belongs to', ylabel='label as given')
         if len(m) <= 20:
-            for i, j in zip(*np.nonzero(off)): ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
-            ax.set_xticks(range(len(m)), vocab or range(len(m)), rotation=90 if vocab else 0); ax.set_yticks(range(len(m)), vocab or range(len(m)))
+            ax.set_xticks(range(len(m)), vocab or range(len(m)), rotation=90 if vocab else 0)
+            ax.set_yticks(range(len(m)), vocab or range(len(m)))
+            for i, j in zip(*np.nonzero(off)):
+                ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
     plt.close(fig)
     return fig
 
-# %% ../../nbs/16_annotate.issues.ipynb #caa3b3d7
+# %% ../../nbs/16_annotate.issues.ipynb #c370ea01
 def _by_noise_rate(y, p, self_conf, counts):
     "For each given i and other j, the counts[i, j] rows with the largest margin"
     flag, order, ends = np.zeros(len(y), bool), np.argsort(y, kind='stable'), np.bincount(y, minlength=len(counts)).cumsum()
@@ -191,6 +204,7 @@ def _by_noise_rate(y, p, self_conf, counts):
             if j != i: flag[rows[_top(p[rows, j] - self_conf[rows], counts[i, j])]] = True
     return flag
 
+# %% ../../nbs/16_annotate.issues.ipynb #5acd6178
 def _by_class(y, self_conf, counts):
     "For each class as many of the least self-confident rows as stand off the diagonal"
     flag = np.zeros(len(y), bool)
@@ -199,9 +213,10 @@ def _by_class(y, self_conf, counts):
         if len(rows) > 1: flag[rows[_top(-self_conf[rows], len(rows) - counts[i, i])]] = True
     return flag
 
+# %% ../../nbs/16_annotate.issues.ipynb #36df0422
 def _top(v, n): return np.argpartition(-v, min(n, len(v) - 1))[:n] if n > 0 else slice(0)
 
-# %% ../../nbs/16_annotate.issues.ipynb #580f7c1e
+# %% ../../nbs/16_annotate.issues.ipynb #84af620a
 def _keep_one(joint):
     "Counts to prune, with at least one sample of each class left"
     m = joint.T.astype(float)
@@ -220,8 +235,9 @@ def _best_two(y, p):
         other[s] = b.max(1)
     return own, other, best
 
-# %% ../../nbs/16_annotate.issues.ipynb #ff44733e
-issue_filters = ('prune_by_noise_rate', 'prune_by_class', 'both', 'confident_learning', 'predicted_neq_given', 'low_normalized_margin', 'low_self_confidence')
+# %% ../../nbs/16_annotate.issues.ipynb #4966f71f
+issue_filters = ('prune_by_noise_rate', 'prune_by_class', 'both', 'confident_learning', 'predicted_neq_given',
+                 'low_normalized_margin', 'low_self_confidence')
 issue_rankings = ('normalized_margin', 'self_confidence')
 
 def _suspicion(own, other, rank_by):
@@ -230,7 +246,7 @@ def _suspicion(own, other, rank_by):
     if rank_by == 'normalized_margin': return (1 + other - own) / 2
     raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
 
-# %% ../../nbs/16_annotate.issues.ipynb #00391f5d
+# %% ../../nbs/16_annotate.issues.ipynb #eade07b8
 def find_label_issues(
     labels, # int (n,), class numbers as given; or `Samples`
     probs, # float (n, classes), out-of-sample probabilities
@@ -247,6 +263,7 @@ def find_label_issues(
     df = pd.DataFrame(dict(row=np.arange(len(y)), given=y, suggested=np.where(other > own, best, y), score=score, flagged=flagged))
     return df.sort_values(['flagged', 'score'], ascending=False, kind='stable', ignore_index=True)
 
+# %% ../../nbs/16_annotate.issues.ipynb #be1c4bc9
 def _flags(y, p, own, other, best, filter_by):
     "Which labels the filter flags"
     if filter_by not in issue_filters: raise DataError(f'there is no filter {filter_by!r}{did_you_mean(filter_by, issue_filters)}')
@@ -263,12 +280,13 @@ def _flags(y, p, own, other, best, filter_by):
     rate, cls = filter_by != 'prune_by_class', filter_by != 'prune_by_noise_rate'
     return doubted & (_by_noise_rate(y, p, own, counts) if rate else True) & (_by_class(y, own, counts) if cls else True)
 
+# %% ../../nbs/16_annotate.issues.ipynb #ba570407
 def _lowest(suspicion, n):
     flag = np.zeros(len(suspicion), bool)
     flag[_top(suspicion, n)] = True
     return flag
 
-# %% ../../nbs/16_annotate.issues.ipynb #932fe09a
+# %% ../../nbs/16_annotate.issues.ipynb #8a6d4bbf
 def show_issues(
     samples:Samples, # the samples that were judged
     issues, # what `find_label_issues` gave
@@ -281,9 +299,10 @@ def show_issues(
     says = [f'{names[g]} → {names[s]}' if f else f'{names[g]}' for g, s, f in zip(top.given, top.suggested, top.flagged)]
     shown = samples[top.row.to_numpy()]
     if samples.media == 'image': return shown.show(max_n=n, titles=says, **kw)
-    return shown.to_pandas().drop(columns=['label', 'digest', 'id'], errors='ignore').assign(label=says, score=top.score.to_numpy().round(3))
+    df = shown.to_pandas().drop(columns=['label', 'digest', 'id'], errors='ignore')
+    return df.assign(label=says, score=top.score.to_numpy().round(3))
 
-# %% ../../nbs/16_annotate.issues.ipynb #ba1bc698
+# %% ../../nbs/16_annotate.issues.ipynb #c98555d1
 def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
@@ -296,7 +315,7 @@ def score_issues(
     return dict(precision=hit / max(1, n), recall=hit / max(1, m), f1=2 * hit / max(1, n + m),
                 average_precision=float(average_precision_score(wrong, score)) if wrong.any() else float('nan'))
 
-# %% ../../nbs/16_annotate.issues.ipynb #6606b495
+# %% ../../nbs/16_annotate.issues.ipynb #75492144
 def plot_precision_recall(
     results:dict, # name to what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong

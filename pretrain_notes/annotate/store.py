@@ -31,7 +31,7 @@ def _read_guide(guide):
     try: return p.read_text(encoding='utf-8')
     except UnicodeDecodeError: raise DataError(f'the guideline {p.name} is not UTF-8 text: re-save it') from None
 
-# %% ../../nbs/10_annotate.store.ipynb #76eb4150
+# %% ../../nbs/10_annotate.store.ipynb #2fe50403
 class ClassTask:
     "One class an item; `version` changes with the name, the classes and the guideline"
     kind = 'class'
@@ -41,16 +41,18 @@ class ClassTask:
         name:str='label' # what is asked; labels of one name belong together, whatever their version
     ):
         self.classes, self.guide, self.name = [str(c) for c in classes], _read_guide(guide), str(name)
-        if len(self.classes) < 2 or not all(c.strip() for c in self.classes): raise DataError(f'a task needs at least two named classes, these are {self.classes}')
+        if len(self.classes) < 2 or not all(c.strip() for c in self.classes):
+            raise DataError(f'a task needs at least two named classes, these are {self.classes}')
         if len(set(self.classes)) < len(self.classes): raise DataError('two classes have the same name: rename one of them')
         try: json.dumps(self.to_dict(), ensure_ascii=False).encode()
-        except UnicodeEncodeError: raise DataError('a name or the guideline holds half a character (a lone surrogate): re-type it') from None
+        except UnicodeEncodeError:
+            raise DataError('a name or the guideline holds half a character (a lone surrogate): re-type it') from None
         self.version = digest(self.to_dict())[:16]
 
     def to_dict(self)->dict: return dict(kind=self.kind, name=self.name, classes=self.classes, guide=self.guide)
     def __repr__(self): return f'{self.name}: {", ".join(self.classes[:12])}{", …" * (len(self.classes) > 12)} · version {self.version}'
 
-# %% ../../nbs/10_annotate.store.ipynb #262117de
+# %% ../../nbs/10_annotate.store.ipynb #07551b96
 @patch
 def check(self:ClassTask,
     value # what an annotator gave
@@ -65,16 +67,18 @@ def from_dict(cls:ClassTask,
 )->ClassTask: # the task
     "A task from its description; raises `DataError` where it is none"
     try: return cls(**{k: d[k] for k in ('classes', 'guide', 'name')})
-    except (KeyError, TypeError): raise DataError('this is no description of a class task: it needs kind, name, classes and guide') from None
+    except (KeyError, TypeError):
+        raise DataError('this is no description of a class task: it needs kind, name, classes and guide') from None
 
-# %% ../../nbs/10_annotate.store.ipynb #000a289e
+# %% ../../nbs/10_annotate.store.ipynb #fb090227
 _kinds, _sources = ('label', 'skip', 'undo', 'note'), ('human', 'model', 'function')
 _schema, _meta = 1, sa.MetaData()
 _big = sa.BigInteger().with_variant(sa.Integer, 'sqlite')
 _about = sa.Table('about', _meta, sa.Column('key', sa.Text, primary_key=True), sa.Column('value', sa.Text))
 _tasks = sa.Table('tasks', _meta, sa.Column('version', sa.Text, primary_key=True), sa.Column('name', sa.Text), sa.Column('spec', sa.Text))
 _events = sa.Table('events', _meta,
-    sa.Column('seq', _big, primary_key=True), sa.Column('uuid', sa.Text, unique=True, nullable=False), sa.Column('time', sa.Float, nullable=False),
+    sa.Column('seq', _big, primary_key=True), sa.Column('uuid', sa.Text, unique=True, nullable=False),
+    sa.Column('time', sa.Float, nullable=False),
     *[sa.Column(n, sa.Text, nullable=False) for n in ('kind', 'item', 'annotator', 'source')],
     *[sa.Column(n, sa.Text) for n in ('source_version', 'task', 'task_version', 'value', 'proposal', 'ref')],
     *[sa.Column(n, sa.Float) for n in ('score', 'seconds')], sqlite_autoincrement=True)
@@ -84,12 +88,13 @@ for _verb in ('UPDATE', 'DELETE'):
     sa.event.listen(_events, 'after_create', sa.DDL(f'CREATE TRIGGER events_no_{_verb.lower()} BEFORE {_verb} ON events '
         "BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END").execute_if(dialect='sqlite'))
 
-# %% ../../nbs/10_annotate.store.ipynb #a7c3642e
+# %% ../../nbs/10_annotate.store.ipynb #daedca71
 def _engine(url):
     "An engine whose every connection is safe to lose power on"
     sqlite = url.startswith('sqlite:')
     try: engine = sa.create_engine(url, **(dict(connect_args=dict(timeout=30, check_same_thread=False)) if sqlite else {}))
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e: raise DataError(f'this is no database that can be opened: {e}') from None
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as e:
+        raise DataError(f'this is no database that can be opened: {e}') from None
     if sqlite: sa.event.listen(engine, 'connect', _on_connect)
     return engine
 
@@ -98,7 +103,7 @@ def _on_connect(db, record):
     db.isolation_level = None                        # transactions begin where we say so
     for p in ('busy_timeout=30000', 'journal_mode=WAL', 'synchronous=FULL'): db.execute(f'PRAGMA {p}')
 
-# %% ../../nbs/10_annotate.store.ipynb #f2e96089
+# %% ../../nbs/10_annotate.store.ipynb #378179ec
 class LabelStore:
     "An append-only log of labels in SQLite (or another SQL database), usable from any thread"
     def __init__(self,
@@ -106,7 +111,8 @@ class LabelStore:
     ):
         url = os.fspath(url)
         self.url = url if '://' in url else f'sqlite:///{Path(url).expanduser()}'
-        if self.url in ('sqlite://', 'sqlite:///', 'sqlite:///:memory:'): raise DataError('labels in memory die with the process: give a file')
+        if self.url in ('sqlite://', 'sqlite:///', 'sqlite:///:memory:'):
+            raise DataError('labels in memory die with the process: give a file')
         self._open()
         with self._writing(create=True) as conn:
             _meta.create_all(conn)
@@ -117,7 +123,7 @@ class LabelStore:
     def _open(self): self._engine, self._lock, self._pid, self._known = _engine(self.url), threading.RLock(), os.getpid(), set()
     def close(self): self._engine.dispose()
 
-# %% ../../nbs/10_annotate.store.ipynb #242412a6
+# %% ../../nbs/10_annotate.store.ipynb #aead7510
 @patch
 @contextmanager
 def _writing(self:LabelStore, create=False):
@@ -128,16 +134,20 @@ def _writing(self:LabelStore, create=False):
             with self._engine.begin() as conn:
                 if conn.dialect.name == 'sqlite': conn.exec_driver_sql('BEGIN IMMEDIATE')
                 yield conn
-        except sa.exc.DBAPIError as e: raise DataError(f'{"no label store was opened" if create else "nothing was stored"}: {self._why(e)}') from None
+        except sa.exc.DBAPIError as e:
+            raise DataError(f'{"no label store was opened" if create else "nothing was stored"}: {self._why(e)}') from None
 
+# %% ../../nbs/10_annotate.store.ipynb #a1e8ba5b
 @patch
 def _why(self:LabelStore, e):
     "A database error as a sentence"
     said = str(e.orig)
-    hints = {'disk is full': 'free some space', 'readonly': 'the file may not be written', 'not a database': 'this file is something else, or damaged',
-             'malformed': 'the file is damaged; restore it from an export', 'unable to open': 'check that the folder exists', 'locked': 'another process holds it'}
+    hints = {'disk is full': 'free some space', 'readonly': 'the file may not be written', 'locked': 'another process holds it',
+             'not a database': 'this file is something else, or damaged', 'malformed': 'the file is damaged; restore it from an export',
+             'unable to open': 'check that the folder exists'}
     return f'{said}{next((f" ({h})" for k, h in hints.items() if k in said), "")}'
 
+# %% ../../nbs/10_annotate.store.ipynb #a5fe4e11
 @patch
 def _rows(self:LabelStore, query):
     "All rows of a query"
@@ -146,24 +156,26 @@ def _rows(self:LabelStore, query):
         with self._engine.connect() as conn: return conn.execute(query).all()
     except sa.exc.DBAPIError as e: raise DataError(f'the labels cannot be read: {self._why(e)}') from None
 
-# %% ../../nbs/10_annotate.store.ipynb #61fadf71
+# %% ../../nbs/10_annotate.store.ipynb #626d89d6
 _uuid = re.compile(r'[A-Za-z0-9-]{8,64}')
 def _text(name, v, n=1000):
     "A short, non-empty text"
-    if not isinstance(v, str) or not v.strip() or len(v) > n or re.search(r'[\ud800-\udfff]', v): raise DataError(f'{name} must be a text of 1 to {n} characters, not {str(v)[:40]!r}')
+    if not isinstance(v, str) or not v.strip() or len(v) > n or re.search(r'[\ud800-\udfff]', v):
+        raise DataError(f'{name} must be a text of 1 to {n} characters, not {str(v)[:40]!r}')
     return v
 
 def _number(name, v, lo=0., hi=1e10):
     "A number in its range, or None"
     if v is None: return None
-    if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not lo <= v <= hi: raise DataError(f'{name} must be a number from {lo:g} to {hi:g}, not {v!r}')
+    if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not lo <= v <= hi:
+        raise DataError(f'{name} must be a number from {lo:g} to {hi:g}, not {v!r}')
     return float(v)
 
 def _one_of(name, v, allowed):
     if v not in allowed: raise DataError(f'there is no {name} {v!r}{did_you_mean(v, allowed)}')
     return v
 
-# %% ../../nbs/10_annotate.store.ipynb #fbd86ba0
+# %% ../../nbs/10_annotate.store.ipynb #1e8a7947
 def _event(item, value=None, task=None, *, annotator='me', kind='label', source='human', source_version=None, seconds=None,
            score=None, proposal=None, uuid=None, time=None, ref=None):
     "One checked row of the log"
@@ -172,23 +184,26 @@ def _event(item, value=None, task=None, *, annotator='me', kind='label', source=
     if kind == 'note': _text('a note', value, 10_000)
     if uuid is not None and not (isinstance(uuid, str) and _uuid.fullmatch(uuid)): raise DataError(f'{uuid!r} is no uuid')
     def as_json(v): return None if v is None else json.dumps(v, ensure_ascii=False, sort_keys=True)
-    return dict(uuid=uuid or str(uuid4()), time=_time.time() if time is None else _number('time', time), kind=_one_of('kind', kind, _kinds), item=_text('item', item),
-        annotator=_text('annotator', annotator, 200), source=_one_of('source', source, _sources), source_version=source_version and _text('source_version', source_version, 200),
-        task=task and task.name, task_version=task and task.version, value=as_json(value), proposal=as_json(None if proposal is None else task.check(proposal)),
-        ref=ref, score=_number('score', score, 0, 1), seconds=_number('seconds', seconds, 0, 1e7))
+    return dict(uuid=uuid or str(uuid4()), time=_time.time() if time is None else _number('time', time), kind=_one_of('kind', kind, _kinds),
+        item=_text('item', item), annotator=_text('annotator', annotator, 200), source=_one_of('source', source, _sources),
+        source_version=source_version and _text('source_version', source_version, 200), task=task and task.name,
+        task_version=task and task.version, value=as_json(value), proposal=as_json(None if proposal is None else task.check(proposal)), ref=ref,
+        score=_number('score', score, 0, 1), seconds=_number('seconds', seconds, 0, 1e7))
 
-# %% ../../nbs/10_annotate.store.ipynb #29371879
+# %% ../../nbs/10_annotate.store.ipynb #dad14dd6
 @patch
 def add(self:LabelStore,
     item:str, # id of the sample
     value=None, # the class; the text of a note; nothing for a skip
     task=None, # the task that it answers
-    **kw # `annotator` ('me'), `kind` ('label', 'skip', 'note'), `seconds` spent, `proposal` that was shown, `source` ('human', 'model', 'function'), `source_version`, `score` (0..1, how sure), `uuid`, `time` (seconds since 1970)
+    **kw # `annotator` ('me'), `kind` ('label', 'skip', 'note'), `seconds` spent, `proposal` that was shown, `uuid`, `time` (since 1970),
+         # `source` ('human', 'model', 'function'), `source_version`, `score` (0..1, how sure)
 )->int: # its place in the sequence; once you have it, it is on the disk
     "Store one event. Raises `DataError` for a value that the task does not know, and when it could not be stored"
     if kw.get('kind') == 'undo': raise DataError('use undo(annotator): it finds what is to be undone')
     return self.add_many([dict(item=item, value=value, task=task, **kw)])[0]
 
+# %% ../../nbs/10_annotate.store.ipynb #0ab1157d
 @patch
 def add_many(self:LabelStore,
     events:list # dictionaries of what `add` takes
@@ -201,7 +216,7 @@ def add_many(self:LabelStore,
     self._known |= known
     return seqs
 
-# %% ../../nbs/10_annotate.store.ipynb #e1ec8783
+# %% ../../nbs/10_annotate.store.ipynb #10ad9ae4
 @patch
 def _know(self:LabelStore, conn, tasks):
     "Store the versions of tasks that are not there yet"
@@ -210,6 +225,7 @@ def _know(self:LabelStore, conn, tasks):
             conn.execute(_tasks.insert(), dict(version=v, name=tasks[v].name, spec=json.dumps(tasks[v].to_dict(), ensure_ascii=False)))
     return new
 
+# %% ../../nbs/10_annotate.store.ipynb #4c58af73
 @patch
 def _insert(self:LabelStore, conn, rows):
     "Insert rows whose uuid is new; the place of each in the sequence"
@@ -218,14 +234,16 @@ def _insert(self:LabelStore, conn, rows):
     for i in range(0, len(uuids), 500):
         there |= {r.uuid: r for r in conn.execute(sa.select(_events).where(_events.c.uuid.in_(uuids[i:i+500])))}
     for r in rows:
-        if (old := there.get(r['uuid'])) and any(getattr(old, k) != r[k] for k in ('kind', 'item', 'annotator', 'source', 'task_version', 'value', 'ref')):
+        same = ('kind', 'item', 'annotator', 'source', 'task_version', 'value', 'ref')
+        if (old := there.get(r['uuid'])) and any(getattr(old, k) != r[k] for k in same):
             raise DataError(f'the uuid {r["uuid"]} was used before, for another event')
     new = [r for r in rows if r['uuid'] not in there]
     seq = {u: r.seq for u, r in there.items()}
-    if new: seq |= dict(zip([r['uuid'] for r in new], conn.scalars(_events.insert().returning(_events.c.seq, sort_by_parameter_order=True), new)))
+    stored = conn.scalars(_events.insert().returning(_events.c.seq, sort_by_parameter_order=True), new) if new else ()
+    seq |= dict(zip([r['uuid'] for r in new], stored))
     return [seq[u] for u in uuids]
 
-# %% ../../nbs/10_annotate.store.ipynb #8abccfee
+# %% ../../nbs/10_annotate.store.ipynb #734c6766
 @patch
 def events(self:LabelStore,
     task=None # a task or its name; None: all
@@ -244,7 +262,7 @@ def tasks(self:LabelStore)->dict: # version to description
     "Every version of every task that was answered"
     return {r.version: json.loads(r.spec) for r in self._rows(sa.select(_tasks).order_by(_tasks.c.name, _tasks.c.version))}
 
-# %% ../../nbs/10_annotate.store.ipynb #fdb25f6e
+# %% ../../nbs/10_annotate.store.ipynb #d24a4eea
 @patch
 def undo(self:LabelStore,
     annotator:str='me', # whose last label or skip to take back
@@ -261,6 +279,7 @@ def undo(self:LabelStore,
         self._insert(conn, [row | dict(task=e['task'], task_version=e['task_version'])])
     return e
 
+# %% ../../nbs/10_annotate.store.ipynb #fe7bbc7f
 def _last(conn, annotator, task):
     "The last event of an annotator that still stands"
     query = sa.select(_events).where(_events.c.annotator == annotator, _events.c.kind != 'note').order_by(_events.c.seq.desc())
@@ -271,7 +290,7 @@ def _last(conn, annotator, task):
         if e['kind'] != 'undo': return dict(e)
         dead.add(e['ref'])
 
-# %% ../../nbs/10_annotate.store.ipynb #cdedce62
+# %% ../../nbs/10_annotate.store.ipynb #bc99d9fe
 @patch
 def labels(self:LabelStore,
     task, # a task or its name
@@ -287,15 +306,17 @@ def labels(self:LabelStore,
     if source is not None: ev = ev[ev.source == _one_of('source', source, _sources)]
     if same_version: ev = ev[ev.task_version == task.version]
     ev = ev.drop_duplicates(['item', 'annotator', 'source'], keep='last')
-    return ev.loc[ev.kind == 'label', ['item', 'value', 'annotator', 'source', 'source_version', 'score', 'seconds', 'time', 'task_version', 'proposal', 'seq']].reset_index(drop=True)
+    columns = ['item', 'value', 'annotator', 'source', 'source_version', 'score', 'seconds', 'time', 'task_version', 'proposal', 'seq']
+    return ev.loc[ev.kind == 'label', columns].reset_index(drop=True)
 
-# %% ../../nbs/10_annotate.store.ipynb #8d9287e4
+# %% ../../nbs/10_annotate.store.ipynb #e7a8ed12
 @patch
 def __repr__(self:LabelStore):
     n, last = self._rows(sa.select(sa.func.count(), sa.func.max(_events.c.seq)))[0]
     uuid = self._rows(sa.select(_events.c.uuid).where(_events.c.seq == last))[0][0] if n else ''
     return f'LabelStore {sa.make_url(self.url).database.split(os.sep)[-1]} · {n:,} events{f", the last {uuid}" if n else ""}'
 
+# %% ../../nbs/10_annotate.store.ipynb #770f4ce7
 @patch
 def summary(self:LabelStore): # a DataFrame, one row a task, source and annotator
     "What was done by whom: labels, skips, undos, median seconds"
@@ -305,12 +326,13 @@ def summary(self:LabelStore): # a DataFrame, one row a task, source and annotato
     counts = ev.pivot_table(index=['task', 'source', 'annotator'], columns='kind', values='seq', aggfunc='count', fill_value=0)
     return counts.assign(median_seconds=g.seconds.median().round(2)).reset_index().rename_axis(columns=None)
 
+# %% ../../nbs/10_annotate.store.ipynb #078a6fe6
 @patch
 def _repr_html_(self:LabelStore):
     from html import escape
     return f'<p>{escape(repr(self).split(", the last")[0])}</p>' + self.summary().to_html(index=False, na_rep='–')
 
-# %% ../../nbs/10_annotate.store.ipynb #6ace7e81
+# %% ../../nbs/10_annotate.store.ipynb #8a95ccd7
 @patch
 def export(self:LabelStore,
     path # file to write
@@ -323,6 +345,7 @@ def export(self:LabelStore,
     os.replace(tmp, path)
     return path
 
+# %% ../../nbs/10_annotate.store.ipynb #f9b21383
 @patch
 def _log(self:LabelStore):
     "The log as dictionaries"
@@ -332,7 +355,7 @@ def _log(self:LabelStore):
         d = dict(r._mapping)
         yield {k: json.loads(v) if k in ('value', 'proposal') else v for k, v in d.items() if v is not None}
 
-# %% ../../nbs/10_annotate.store.ipynb #4556cef9
+# %% ../../nbs/10_annotate.store.ipynb #a52e270e
 def _parse(line, tasks):
     "A task (kept in `tasks`) or an event of an exported log, checked"
     d = json.loads(line)
@@ -345,11 +368,12 @@ def _parse(line, tasks):
         tasks[task.version] = task
     else:
         seq, name, version, ref = (d.pop(k, None) for k in ('seq', 'task', 'task_version', 'ref'))
-        if version is not None and (version not in tasks or tasks[version].name != name): raise DataError('an event of a task that is not in this log')
+        if version is not None and (version not in tasks or tasks[version].name != name):
+            raise DataError('an event of a task that is not in this log')
         if (d.get('kind') == 'undo') != isinstance(ref, str): raise DataError('an undo names what it takes back, and nothing else does')
         return _event(task=tasks.get(version), ref=ref, **d)
 
-# %% ../../nbs/10_annotate.store.ipynb #38f4ba2e
+# %% ../../nbs/10_annotate.store.ipynb #29fc3a04
 @patch
 def restore(self:LabelStore,
     path # file written by `export`
@@ -359,7 +383,8 @@ def restore(self:LabelStore,
     with open(path, encoding='utf-8') as f:
         for i, line in enumerate(iter(lambda: f.readline(2**20), ''), 1):
             try: row = _parse(line, tasks)
-            except (DataError, ValueError, TypeError, KeyError, RecursionError) as e: raise DataError(f'{Path(path).name} line {i} is no line of a label log: {e}') from None
+            except (DataError, ValueError, TypeError, KeyError, RecursionError) as e:
+                raise DataError(f'{Path(path).name} line {i} is no line of a label log: {e}') from None
             if row: rows.append(row)
     with self._writing() as conn:
         n = conn.scalar(sa.select(sa.func.count()).select_from(_events))
@@ -367,7 +392,7 @@ def restore(self:LabelStore,
         self._insert(conn, rows)
         return conn.scalar(sa.select(sa.func.count()).select_from(_events)) - n
 
-# %% ../../nbs/10_annotate.store.ipynb #d2eb883b
+# %% ../../nbs/10_annotate.store.ipynb #701dea3a
 @patch
 @step
 def with_labels(self:Samples,
@@ -381,12 +406,15 @@ def with_labels(self:Samples,
     from datasets import ClassLabel
     now = _decide(store.labels(task, source), conflict)
     ids, index = self['id'].to_pylist(), {c: i for i, c in enumerate(task.classes)}
-    if gone := sorted(set(now.values()) - set(index)): raise DataError(f'the log has the label {gone[0]!r}, which is no class of this version of the task')
+    if gone := sorted(set(now.values()) - set(index)):
+        raise DataError(f'the log has the label {gone[0]!r}, which is no class of this version of the task')
     values = [index[now[i]] if i in now else None for i in ids]
-    if all(v is None for v in values): raise DataError(f'none of the {len(now)} labelled items is among these {len(ids)} samples: is this the right task, store and data set?')
+    if all(v is None for v in values):
+        raise DataError(f'none of the {len(now)} labelled items is among these {len(ids)} samples: check task, store and data set')
     out = self.with_column('label', values, ClassLabel(names=task.classes))
     return out.drop_rows([v is None for v in values], 'no label') if labelled_only else out
 
+# %% ../../nbs/10_annotate.store.ipynb #73b580a5
 def _decide(df, conflict):
     "Item to label, one each"
     votes = df.groupby(['item', 'value']).agg(n=('seq', 'size'), seq=('seq', 'max')).reset_index()
@@ -396,7 +424,7 @@ def _decide(df, conflict):
     votes = votes.sort_values(['n', 'seq'] if conflict == 'majority' else 'seq').drop_duplicates('item', keep='last')
     return dict(zip(votes.item, votes.value))
 
-# %% ../../nbs/10_annotate.store.ipynb #7513d9d8
+# %% ../../nbs/10_annotate.store.ipynb #f5dd095a
 def _truth(samples, truth, task):
     "The true class number in the task of each sample, -1 where unknown"
     names = truth if truth is not None else [None if v < 0 else samples.vocab[v] for v in samples.labels]
@@ -404,12 +432,17 @@ def _truth(samples, truth, task):
     index = {c: i for i, c in enumerate(task.classes)}
     return np.array([-1 if v is None else index[task.check(str(v))] for v in names])
 
+# %% ../../nbs/10_annotate.store.ipynb #3f6246b5
 def _confusion(error, n):
     "Rows: the true class; columns: what is said"
     if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - _number('error', float(error), 0, 1), float(error) / (n - 1))
     m = np.asarray(error, float)
-    if m.shape != (n, n) or (m < 0).any() or not np.allclose(m.sum(1), 1): raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
+    if m.shape != (n, n) or (m < 0).any() or not np.allclose(m.sum(1), 1):
+        raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
     return m
+
+# %% ../../nbs/10_annotate.store.ipynb #709416b7
+def _uuid_of(*parts): return str(uuid5(NAMESPACE_URL, '/'.join(map(str, parts))))
 
 def _says(y, m, rng):
     "What an annotator with confusion `m` says of true classes `y`; the share of errors is as asked, up to rounding"
@@ -418,7 +451,7 @@ def _says(y, m, rng):
     other = (rng.random(len(y))[:, None] * off.sum(1, keepdims=True) > off.cumsum(1)).sum(1).clip(0, len(m) - 1)
     return np.where(u < off.sum(1), other, y)
 
-# %% ../../nbs/10_annotate.store.ipynb #82eafbd9
+# %% ../../nbs/10_annotate.store.ipynb #ca9767f8
 def simulate_annotator(
     samples:Samples, # what to label
     store:LabelStore, # where the labels go
@@ -439,10 +472,11 @@ def simulate_annotator(
     spent = seconds * rng.lognormal(0, .45, len(rows)) * (2 + np.exp(-np.arange(len(rows)) / 60)) / 3
     ids, when = samples['id'].take(rows).to_pylist(), start + spent.cumsum()
     for i, c, s, t in zip(ids, said, spent, when):
-        store.add(i, task.classes[c], task, annotator=annotator, seconds=round(s, 2), time=round(t, 2), uuid=str(uuid5(NAMESPACE_URL, f'{task.version}/{annotator}/{seed}/{i}')))
+        store.add(i, task.classes[c], task, annotator=annotator, seconds=round(s, 2), time=round(t, 2),
+                  uuid=_uuid_of(task.version, annotator, seed, i))
     return {i: task.classes[c] for i, c in zip(ids, said)}
 
-# %% ../../nbs/10_annotate.store.ipynb #61d79546
+# %% ../../nbs/10_annotate.store.ipynb #a7eb1c6b
 @patch
 def plot(self:LabelStore,
     task # a task or its name
@@ -462,7 +496,7 @@ def plot(self:LabelStore,
     plt.close(fig)
     return fig
 
-# %% ../../nbs/10_annotate.store.ipynb #f1c26e17
+# %% ../../nbs/10_annotate.store.ipynb #9db0c699
 def propose(
     samples:Samples, # what to propose labels for
     predict, # probabilities (n, classes) in the order of the task's classes, or a function of samples that gives them
@@ -472,10 +506,12 @@ def propose(
     model:str='model', # the model's name
     time:float=None # seconds since 1970; None: now
 )->int: # how many proposals were stored
-    "Store a model's most probable class of each sample, with its probability. Raises `DataError` for another proposal under the same version"
+    "Store a model's most probable class of each sample. Raises `DataError` for another proposal under the same version"
     probs = np.asarray(predict(samples) if callable(predict) else predict, float)
-    if probs.shape != (len(samples), len(task.classes)): raise DataError(f'probabilities of shape {probs.shape} for {len(samples)} samples and {len(task.classes)} classes')
-    if not (np.isfinite(probs).all() and (probs >= 0).all() and (probs <= 1 + 1e-6).all()): raise DataError('probabilities must lie between 0 and 1')
+    if probs.shape != (len(samples), len(task.classes)):
+        raise DataError(f'probabilities of shape {probs.shape} for {len(samples)} samples and {len(task.classes)} classes')
+    if not (np.isfinite(probs).all() and (probs >= 0).all() and (probs <= 1 + 1e-6).all()):
+        raise DataError('probabilities must lie between 0 and 1')
     kw = dict(task=task, annotator=model, source='model', source_version=str(model_version), time=time)
     return len(store.add_many([dict(item=i, value=task.classes[p.argmax()], score=min(1., float(p.max())), **kw,
-        uuid=str(uuid5(NAMESPACE_URL, f'{task.version}/{model}/{model_version}/{i}'))) for i, p in zip(samples['id'].to_pylist(), probs)]))
+        uuid=_uuid_of(task.version, model, model_version, i)) for i, p in zip(samples['id'].to_pylist(), probs)]))

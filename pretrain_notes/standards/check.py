@@ -80,11 +80,12 @@ def _esc(v, n=200):
 
 def _short(i): return i[:8] + i[64:] if len(i) >= 64 else i[:60]
 
-# %% ../../nbs/61_standards.check.ipynb #766becbf
+# %% ../../nbs/61_standards.check.ipynb #d3d068ee
 @patch
 def _thumb(self:Report, i):
     "One image of the evidence, as HTML"
-    try: im = to_mode(read_image((self.ctx.table['image'][i].as_py() or {}).get('bytes') or b''))
+    v = self.ctx.table['image'][i].as_py()
+    try: im = to_mode(read_image(v.get('bytes') or b'' if isinstance(v, dict) else b''))
     except DataError as e: return f'<figure>✕<br>{_esc(str(e).partition(":")[0])}</figure>'
     im.thumbnail((88, 88))
     b = io.BytesIO(); im.save(b, 'PNG')

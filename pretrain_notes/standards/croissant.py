@@ -8,8 +8,9 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/standards.croissant.html.m
 __all__ = ['field', 'record_sets', 'croissant_document', 'to_croissant', 'validate_croissant', 'croissant_records',
            'compare_records', 'publish']
 
-# %% ../../nbs/63_standards.croissant.ipynb #e0eb5d5a
+# %% ../../nbs/63_standards.croissant.ipynb #710bec5d
 import io, json, os, re, shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from .card import card, enlist, write_text
 from .check import Report, check
 from .rules import Context, Finding, Rule, rai, run_rule, spdx, walk
 
-# %% ../../nbs/63_standards.croissant.ipynb #cdaa3f76
+# %% ../../nbs/63_standards.croissant.ipynb #99835644
 _kinds = [(pa.types.is_boolean, 'sc:Boolean'), (pa.types.is_integer, 'sc:Integer'), (pa.types.is_floating, 'sc:Float'),
     (pa.types.is_decimal, 'sc:Float'), (pa.types.is_date, 'sc:Date'), (pa.types.is_timestamp, 'sc:DateTime'),
           (pa.types.is_string, 'sc:Text'), (pa.types.is_large_string, 'sc:Text'), (pa.types.is_null, 'sc:Text')]
@@ -57,7 +58,7 @@ def _sub(name, f):
     return {'@type': 'cr:Field', '@id': f'samples/{name}/{f.name}', 'name': f.name, 'dataType': _kind(f'{name}.{f.name}', t),
         'source': _source(name, f.name)} | array
 
-# %% ../../nbs/63_standards.croissant.ipynb #2c00d38f
+# %% ../../nbs/63_standards.croissant.ipynb #0c1b3c44
 _roles = dict(train='cr:TrainingSplit', valid='cr:ValidationSplit', validation='cr:ValidationSplit', test='cr:TestSplit')
 
 def _enumeration(id, kind, columns, rows):
@@ -83,7 +84,7 @@ def record_sets(
     return sets + [{'@type': 'cr:RecordSet', '@id': 'samples', 'name': 'samples', 'description': 'One record a sample.',
         'key': {'@id': 'samples/id'}, 'field': list(fields.values())}]
 
-# %% ../../nbs/63_standards.croissant.ipynb #25997dc6
+# %% ../../nbs/63_standards.croissant.ipynb #e89f9866
 _context = {'@language': 'en', '@vocab': 'https://schema.org/', 'arrayShape': 'cr:arrayShape', 'citeAs': 'cr:citeAs',
     'column': 'cr:column', 'conformsTo': 'dct:conformsTo', 'containedIn': 'cr:containedIn',
     'cr': 'http://mlcommons.org/croissant/', 'rai': 'http://mlcommons.org/croissant/RAI/', 'data': {'@id': 'cr:data', '@type': '@json'},
@@ -105,7 +106,7 @@ def _license(v):
     except DataError: return str(v)
     return f'https://spdx.org/licenses/{name}.html' if re.fullmatch(r'[\w.+-]+', name) and not name.startswith('LicenseRef') else name
 
-# %% ../../nbs/63_standards.croissant.ipynb #deb04ea3
+# %% ../../nbs/63_standards.croissant.ipynb #c1886b3b
 def croissant_document(
     samples:Samples, # what is described
     files # list of {'path', 'sha256', 'size'} of the Parquet files
@@ -137,7 +138,7 @@ def to_croissant(
     enlist(folder, 'croissant.json')
     return folder/'croissant.json'
 
-# %% ../../nbs/63_standards.croissant.ipynb #22083c24
+# %% ../../nbs/63_standards.croissant.ipynb #584047d6
 def _reaches_out(doc):
     "Why a Croissant document would reach for something outside its folder, or None"
     stack = [(doc, True)]
@@ -155,21 +156,28 @@ def _reaches_out(doc):
 
 _safety = ('PN105', 'PN106', 'PN302')   # what must hold before another program may follow the file
 
-def _mlcroissant(ctx):
-    "What the reference implementation says, as keyword arguments of findings"
-    import mlcroissant as mlc
+@contextmanager
+def _quiet():
+    "Keep the warnings of the reference implementation out of the log; they become findings"
     from absl import logging
     level = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
-    try: issues = mlc.Dataset(ctx.root/'croissant.json').metadata.ctx.issues
-    except Exception as e: yield dict(where='croissant.json', message=f'{type(e).__name__}: {str(e)[:400]}',
-        evidence=['croissant.json']); return   # it raises all kinds
+    try: yield
     finally: logging.set_verbosity(level)
+
+def _mlcroissant(ctx):
+    "What the reference implementation says, as keyword arguments of findings"
+    import mlcroissant as mlc
+    try:
+        with _quiet(): issues = mlc.Dataset(ctx.root/'croissant.json').metadata.ctx.issues
+    except Exception as e:                 # it raises all kinds
+        yield dict(where='croissant.json', message=f'{type(e).__name__}: {str(e)[:400]}', evidence=['croissant.json'])
+        return
     for severity, messages in (('E', issues.errors), ('W', issues.warnings)):
         for m in sorted(map(str, messages)): yield dict(where='croissant.json', severity=severity, message=m[:400],
             evidence=['croissant.json'])
 
-# %% ../../nbs/63_standards.croissant.ipynb #e4b4a0da
+# %% ../../nbs/63_standards.croissant.ipynb #f48db557
 def _reads(ctx):
     "Findings on whether the reference implementation accepts the file; it is not started on one that reaches out"
     why = _reaches_out(ctx.croissant)
@@ -188,7 +196,7 @@ def validate_croissant(
     report = check(folder, 'publish', rules=('PN101', 'PN102', 'PN103', 'PN105', 'PN106', 'PN107', 'PN302'))
     return Report(report.ctx, 'croissant', [*report.results, (_reference, *run_rule(_reference, report.ctx))])
 
-# %% ../../nbs/63_standards.croissant.ipynb #9f171563
+# %% ../../nbs/63_standards.croissant.ipynb #dfef55bf
 def croissant_records(
     folder, # folder with a croissant.json
     record_set:str='samples' # '@id' of the record set
@@ -198,11 +206,14 @@ def croissant_records(
     ctx = Context(folder)
     bad = [f for r in _safety for f in run_rule(r, ctx)[0]] + [Finding('', 'E', '', why) for why in [_reaches_out(ctx.croissant)] if why]
     if bad: raise DataError(f'the Croissant file of {ctx.name} is not followed: {bad[0].message}')
-    sets = {s.get('@id'): s for s in _many(ctx.croissant.get('recordSet') or [])}
-    if record_set not in sets: raise DataError(f'there is no record set {record_set!r}: there is {", ".join(map(str, sets)) or "none"}')
-    raw = {f['@id'] for f in _many(sets[record_set].get('field') or []) if f.get('dataType') == 'sc:AudioObject'}
-    for r in mlc.Dataset(ctx.root/'croissant.json').records(record_set):
-        yield {k.removeprefix(f'{record_set}/'): v if k in raw else _decoded(v, f'{k}/') for k, v in r.items()}
+    sets = {str(s.get('@id')): s for s in _many(ctx.croissant.get('recordSet') or []) if isinstance(s, dict)}
+    if record_set not in sets: raise DataError(f'there is no record set {record_set!r}: there is {", ".join(sets) or "none"}')
+    raw = {f.get('@id') for f in _many(sets[record_set].get('field') or []) if isinstance(f, dict)
+        and f.get('dataType') == 'sc:AudioObject'}
+    try:
+        with _quiet(): records = iter(mlc.Dataset(ctx.root/'croissant.json').records(record_set))
+        for r in records: yield {k.removeprefix(f'{record_set}/'): v if k in raw else _decoded(v, f'{k}/') for k, v in r.items()}
+    except Exception as e: raise DataError(f'the Croissant file of {ctx.name} cannot be read: {" ".join(str(e).split())[:300]}') from None
 
 def _decoded(v, prefix=''):
     "Text as `str`, arrays as lists, parts by their own names"
@@ -210,7 +221,7 @@ def _decoded(v, prefix=''):
     if isinstance(v, dict): return {k.removeprefix(prefix): _decoded(x) for k, x in v.items()}
     return [_decoded(x, prefix) for x in v] if isinstance(v, (list, tuple)) or hasattr(v, 'tolist') and getattr(v, 'ndim', 0) else v
 
-# %% ../../nbs/63_standards.croissant.ipynb #c196a6aa
+# %% ../../nbs/63_standards.croissant.ipynb #2377c6c2
 def compare_records(
     folder, # folder with a croissant.json
     samples:Samples, # what it should hold
@@ -243,7 +254,7 @@ def _same(a, b):
 
 def _pixels(im): return im.mode, im.size, im.tobytes()
 
-# %% ../../nbs/63_standards.croissant.ipynb #627ca65d
+# %% ../../nbs/63_standards.croissant.ipynb #98a224a5
 def publish(
     samples:Samples, # what to publish
     path, # folder to write; its parent is made

@@ -13,7 +13,7 @@ __all__ = ['severities', 'max_evidence', 'families', 'catalogue', 'max_table', '
            'decodes', 'missing_values', 'empty', 'collection', 'provenance', 'removed_rows', 'split_first', 'manifest',
            'listed_files', 'file_sets', 'find_emails', 'find_ips', 'emails', 'ips', 'personal_data', 'rules']
 
-# %% ../../nbs/60_standards.rules.ipynb #a02c8439
+# %% ../../nbs/60_standards.rules.ipynb #dc3d9836
 import fnmatch, ipaddress, json, os, re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch
 
-from ..samples import (DataError, Samples, did_you_mean, digest, file_digest, inside, normalize_text, read_audio, read_image,
-                                    _features_of, _ours)
+from pretrain_notes.samples import (DataError, Samples, did_you_mean, digest, file_digest, inside, normalize_text, read_audio, read_image,
+    _features_of, _ours)
 
 # %% ../../nbs/60_standards.rules.ipynb #574cee24
 severities = dict(E='error', W='warning', I='info')   # an error makes `pretrain-notes check` exit with 1
@@ -183,7 +183,9 @@ def _readable(table):
             table = table.set_column(i, f, pa.array(values, f.type))
     return table
 
-# %% ../../nbs/60_standards.rules.ipynb #af8e14fa
+# %% ../../nbs/60_standards.rules.ipynb #98d4ff25
+def _dicts(v): return [d for d in v if isinstance(d, dict)] if isinstance(v, list) else []   # what comes from outside may be anything
+
 def _text_type(t): return pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_list(t) and _text_type(t.value_type)
 
 @patch
@@ -192,7 +194,8 @@ def column(self:Context, name): return self.table[name].to_pylist() if name in s
 @patch
 def texts(self:Context, name):
     "A text column as a list of strings; lists of words are joined"
-    return ['' if v is None else v if isinstance(v, str) else ' '.join(w for w in v if isinstance(w, str)) for v in self.column(name)]
+    def one(v): return '' if v is None else ' '.join(w for w in v if isinstance(w, str)) if isinstance(v, list) else str(v)
+    return [one(v) for v in self.column(name)]
 
 @patch(as_prop=True)
 def features(self:Context):
@@ -207,7 +210,10 @@ def vocab(self:Context): return getattr(self.features.get('label'), 'names', Non
 def text_columns(self:Context): return [f.name for f in self.table.schema if _text_type(f.type) and f.name not in (*_ours, 'label')]
 
 @patch(as_prop=True)
-def media(self:Context): return next((m for m in ('image', 'audio') if m in self.table.column_names), None)
+def media(self:Context):
+    "'image' or 'audio', where there is such a column of bytes and path"
+    def ok(f): return pa.types.is_struct(f.type) and f.type.get_field_index('bytes') >= 0
+    return next((f.name for f in self.table.schema if f.name in ('image', 'audio') and ok(f)), None)
 
 @patch(as_prop=True)
 def schema(self:Context):
@@ -218,7 +224,8 @@ def schema(self:Context):
 @patch
 def declared(self:Context, name):
     "{column: value} of one constraint, for columns that are there"
-    both = {c: {**d, **(d.get('constraints') or {})} for c, d in self.schema.items() if c in self.table.column_names}
+    both = {c: {**d, **(k if isinstance(k := d.get('constraints'), dict) else {})} for c, d in self.schema.items()
+            if c in self.table.column_names}
     return {c: d[name] for c, d in both.items() if name in d}
 
 # %% ../../nbs/60_standards.rules.ipynb #5a4b9210
@@ -467,7 +474,7 @@ def read_front_matter(
     if not isinstance(meta, dict): raise DataError('the head of the card is not a mapping of keys to values')
     return meta, body
 
-# %% ../../nbs/60_standards.rules.ipynb #b69cdf27
+# %% ../../nbs/60_standards.rules.ipynb #11f2cc06
 @patch(as_prop=True)
 def card(self:Context):
     "The YAML head of README.md; {} where there is none"
@@ -477,12 +484,11 @@ def card(self:Context):
 
 def _counts(info):
     "{split: rows} and class names that a `dataset_info` states"
-    splits = {s['name']: s.get('num_examples') for s in info.get('splits') or [] if isinstance(s, dict) and isinstance(s.get('name'),
-        str)}
-    label = next((f for f in info.get('features') or [] if isinstance(f, dict) and f.get('name') == 'label'), {})
-    kind = label.get('dtype')
-    names = (kind.get('class_label') or {}).get('names') if isinstance(kind, dict) else None
-    return splits, list(names.values()) if isinstance(names, dict) else names
+    splits = {d['name']: d.get('num_examples') for d in _dicts(info.get('splits')) if isinstance(d.get('name'), str)}
+    kind = next((f.get('dtype') for f in _dicts(info.get('features')) if f.get('name') == 'label'), None)
+    label = kind.get('class_label') if isinstance(kind, dict) else None
+    names = label.get('names') if isinstance(label, dict) else None
+    return splits, list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else None
 
 # %% ../../nbs/60_standards.rules.ipynb #9130bfa4
 @rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again',
@@ -634,7 +640,7 @@ def _columns(ctx):
     if not (ctx.root and 'croissant.json' in ctx.files): return set()
     return {d['column'] for _, d in walk(ctx.croissant) if isinstance(d.get('column'), str)}
 
-# %% ../../nbs/60_standards.rules.ipynb #cba2be1c
+# %% ../../nbs/60_standards.rules.ipynb #d7efa09a
 _patterns = dict(integer=r'[+-]?[0-9]+', number=r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', boolean=r'(?i:true|false|0|1)',
     date=r'[0-9]{4}-[0-9]{2}-[0-9]{2}',
                  datetime=r'[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})?')
@@ -642,8 +648,8 @@ _arrow = dict(integer=pa.types.is_integer, number=lambda t: pa.types.is_integer(
     boolean=pa.types.is_boolean, date=pa.types.is_date,
               datetime=pa.types.is_timestamp, string=_text_type)
 
-def _mask(x): return np.asarray(pc.fill_null(x, False).to_numpy(zero_copy_only=False) if isinstance(x, pa.Array) else pc.fill_null(x,
-    False).to_numpy(), bool)
+def _mask(x): return np.asarray(pc.fill_null(x, False).to_numpy(zero_copy_only=False) if isinstance(x, pa.Array)
+    else pc.fill_null(x, False).to_numpy(), bool)
 
 def _mistyped(col, kind):
     "Which values of a column cannot be read as the declared type"
@@ -714,9 +720,9 @@ def _utf8(b):
     try: return b.decode() is not None
     except UnicodeDecodeError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #0cd1ad76
-_magic = {'.wav': (b'RIFF', b'RF64', b'RIFX'), '.flac': (b'fLaC',), '.ogg': (b'OggS',), '.mp3': (b'ID3', b'\xff\xfb', b'\xff\xf3',
-    b'\xff\xf2', b'\xff\xfa')}
+# %% ../../nbs/60_standards.rules.ipynb #dddb4b21
+_magic = {'.wav': (b'RIFF', b'RF64', b'RIFX'), '.flac': (b'fLaC',), '.ogg': (b'OggS',),
+    '.mp3': (b'ID3', b'\xff\xfb', b'\xff\xf3', b'\xff\xf2', b'\xff\xfa')}
 
 def _undecodable(kind, r, root=None):
     "Why a media value cannot be used, or None"
@@ -743,7 +749,7 @@ def decodes(ctx):
     if unread: yield dict(where='audio', severity='I', value=unread,
         message=f'{plural(unread, "file")} not WAV: the first bytes were looked at, no more')
 
-# %% ../../nbs/60_standards.rules.ipynb #40c60c88
+# %% ../../nbs/60_standards.rules.ipynb #49a85162
 @rule('PN201', 'E', 'table', title='Required values are there',
     hint="label or drop the rows, or declare info['schema'][column]['constraints']['required'] = False",
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
@@ -762,7 +768,7 @@ def empty(ctx):
         message=f'{plural(int(bad.sum()), "record")} without content')
     for f in ctx.table.schema:
         if f.name in _ours or pa.types.is_nested(f.type) or len(ctx) < 2: continue
-        if pc.count_distinct(ctx.table[f.name], mode='all').as_py() == 1:
+        if len(pc.unique(ctx.table[f.name])) == 1:
             yield dict(where=f.name, value=1, threshold=2, message=f'every value is {str(ctx.table[f.name][0].as_py())[:40]!r}')
 
 # %% ../../nbs/60_standards.rules.ipynb #ef3d73b2
@@ -810,7 +816,7 @@ def split_first(ctx):
     for where, r in fitted:
         if not r.get('split'): yield dict(where=where, message='was fitted to rows that had no split yet', evidence=[where])
 
-# %% ../../nbs/60_standards.rules.ipynb #2bb26b7a
+# %% ../../nbs/60_standards.rules.ipynb #153421c4
 @rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'],
     hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
 def manifest(ctx):
@@ -818,19 +824,18 @@ def manifest(ctx):
     if ctx.manifest_error: yield dict(where='manifest.json', message=ctx.manifest_error, evidence=['manifest.json']); return
     if digest({k: v for k, v in m.items() if k != 'digest'}) != m.get('digest'): yield dict(where='manifest.json',
         message='its own digest does not fit: it was changed after it was written', evidence=['manifest.json'])
-    listed = [f if isinstance(f, dict) else {} for f in m.get('files') or []]
-    bare = [str(f.get('path')) for f in listed if not re.fullmatch('[0-9a-f]{64}', str(f.get('sha256'))) or not isinstance(f.get('size'),
-        int)]
+    listed = _dicts(m.get('files'))
+    bare = [str(f.get('path')) for f in listed if not re.fullmatch('[0-9a-f]{64}', str(f.get('sha256')))
+        or not isinstance(f.get('size'), int)]
     if bare: yield dict(where='manifest.json', message=f'{plural(len(bare), "file")} without a digest or a size', evidence=bare)
     extra = sorted(set(ctx.files) - {str(f.get('path')) for f in listed} - {'manifest.json'})
     if extra: yield dict(where='manifest.json', message=f'{plural(len(extra), "file")} not listed, e.g. {extra[0][:80]}', evidence=extra)
 
-# %% ../../nbs/60_standards.rules.ipynb #4b6a0c7e
+# %% ../../nbs/60_standards.rules.ipynb #c8c8ff95
 @patch
 def listed(self:Context):
     "(where, relative path, sha256 or None) of every local file that the manifest or the Croissant file lists"
-    for f in self.manifest.get('files') or []:
-        if isinstance(f, dict): yield 'manifest.json', str(f.get('path')), f.get('sha256')
+    for f in _dicts(self.manifest.get('files')): yield 'manifest.json', str(f.get('path')), f.get('sha256')
     for _, d in walk(self.croissant if 'croissant.json' in self.files else {}):
         url = d.get('contentUrl')
         if isinstance(url, str) and not re.match(r'https?://', url): yield 'croissant.json', url, d.get('sha256')
