@@ -114,9 +114,9 @@ def from_samples(cls:ImageTensors,
     if (samples.labels < 0).any(): raise DataError(f'{(samples.labels < 0).sum()} samples have no label: leave them out, or use label=None')
     return cls(x, torch.from_numpy(samples.labels.copy()), samples.vocab, views)
 
-# %% ../nbs/02_loaders.ipynb #b717b312
+# %% ../nbs/02_loaders.ipynb #d4fe6d83
 class TensorDL(TfmdDL):
-    "A fastai `DataLoader` over `ImageTensors`: batches by index, on the device"
+    "A fastai `DataLoader` over `ImageTensors`: batches by index, on the device; the order follows torch's seed"
     def __init__(self, dataset, bs=64, shuffle=False, make=None, **kw):
         self._make = make                                                    # turns `Samples` into `ImageTensors`, for `test_dl`
         super().__init__(dataset, bs=bs, shuffle=shuffle, **(kw | dict(num_workers=0)))
@@ -125,8 +125,7 @@ class TensorDL(TfmdDL):
         self.randomize(); self.before_iter()
         ds = self.dataset
         if ds.x.device != torch.device(self.device or 'cpu'): ds.x, ds.y = ds.x.to(self.device), ds.y.to(self.device)
-        g = torch.Generator().manual_seed(self.rng.randrange(2**31))
-        order = (torch.randperm(len(ds), generator=g) if self.shuffle else torch.arange(len(ds))).to(ds.x.device)
+        order = (torch.randperm(len(ds)) if self.shuffle else torch.arange(len(ds))).to(ds.x.device)
         for i in order.split(self.bs)[:len(self)]: yield self.after_batch(ds[i])
         self.after_iter()
 

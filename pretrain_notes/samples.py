@@ -716,26 +716,26 @@ def clusters(self:Samples)->np.ndarray: # int64 (n,), equal for rows that must s
     rows, nodes = np.tile(np.arange(len(self)), len(links)), np.concatenate(links) + len(self)
     return connected_components(coo_array((np.ones(len(rows)), (rows, nodes)), shape=(3 * len(self),) * 2), directed=False)[1][:len(self)]
 
-# %% ../nbs/00_samples.ipynb #34aa13b2
-def _place_large(counts, need, order):
-    "Put each cluster of several rows where it reduces the need most"
-    where = {}
-    for c in order:
-        have = counts[c]
-        gain = (np.abs(need) - np.abs(need - have)).sum(1) + 1e-9 * need.sum(1)
-        where[c] = k = int(np.argmax(gain))
-        need[k] -= have
-    return where
+# %% ../nbs/00_samples.ipynb #694851e7
+def _place_large(labels, rows, need, left):
+    "The part whose need a cluster of several rows reduces most; what it takes is subtracted"
+    classes, n = np.unique(labels[rows], return_counts=True)
+    gain = (np.abs(need[:, classes]) - np.abs(need[:, classes] - n)).sum(1) + 1e-9 * left
+    k = int(np.argmax(gain))
+    need[k, classes] -= n
+    left[k] -= len(rows)
+    return k
 
-def _place_single(need, n):
-    "How many of `n` single rows of a class each part gets (largest remainders)"
+def _place_single(need, n, left):
+    "How many of `n` single rows of a class each part gets: largest remainders, then what it lacks in total"
     want = np.clip(need, 0, None)
     want = want * (n / want.sum()) if want.sum() > 0 else np.full(len(need), n / len(need))
-    got = np.floor(want).astype(int)
-    got[np.argsort(got - want, kind='stable')[:n - got.sum()]] += 1
+    got = np.floor(want + 1e-9).astype(int)
+    got[np.lexsort((-left, np.round(got - want, 9)))[:n - got.sum()]] += 1
+    left -= got
     return got
 
-# %% ../nbs/00_samples.ipynb #9b083707
+# %% ../nbs/00_samples.ipynb #84363578
 def assign_parts(
     clusters, # int (n,), rows that must stay together
     labels, # int (n,), classes to keep in proportion
@@ -743,20 +743,18 @@ def assign_parts(
     seed:int=0 # the same seed gives the same parts
 )->np.ndarray: # int (n,), the part of each row
     "Divide rows into parts, whole clusters at a time, each class in proportion"
-    rng = np.random.default_rng(seed)
-    _, c = np.unique(clusters, return_inverse=True)
-    _, l = np.unique(labels, return_inverse=True)
-    counts = np.zeros((c.max() + 1, l.max() + 1))
-    np.add.at(counts, (c, l), 1)
-    sizes, need = counts.sum(1), np.outer(fracs, counts.sum(0))
-    order = rng.permutation(len(sizes))
-    large = [i for i in order[np.argsort(-sizes[order], kind='stable')] if sizes[i] > 1]
-    part = np.zeros(len(sizes), int)
-    for i, k in _place_large(counts, need, large).items(): part[i] = k
-    first = counts.argmax(1)
-    for j in range(counts.shape[1]):
-        singles = order[(sizes[order] == 1) & (first[order] == j)]
-        part[singles] = np.repeat(np.arange(len(fracs)), _place_single(need[:, j], len(singles)))
+    c, l = (np.unique(v, return_inverse=True)[1] for v in (clusters, labels))
+    sizes, need = np.bincount(c), np.outer(fracs, np.bincount(l)).astype(float)
+    left, part = need.sum(1), np.zeros(len(sizes), int)
+    rows, start = np.argsort(c, kind='stable'), np.concatenate([[0], np.cumsum(sizes)])
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    for i in order[np.argsort(-sizes[order], kind='stable')]:
+        if sizes[i] == 1: break
+        part[i] = _place_large(l, rows[start[i]:start[i+1]], need, left)
+    single = order[sizes[order] == 1]
+    of = l[rows[start[single]]]
+    for group in np.split(single[np.argsort(of, kind='stable')], np.flatnonzero(np.diff(np.sort(of))) + 1):
+        if len(group): part[group] = np.repeat(np.arange(len(fracs)), _place_single(need[:, l[rows[start[group[0]]]]], len(group), left))
     return part[c]
 
 # %% ../nbs/00_samples.ipynb #9a4b3f06

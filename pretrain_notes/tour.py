@@ -226,7 +226,7 @@ def classify(folder, read, seed, cap=3_000):
     t = c.table().reset_index()
     return dict(samples=len(s), folds=_folds, table=t[[k for k in t.columns if not any(w in str(k) for w in ('second', 'time'))]].to_dict('records'), statement=c.statement())
 
-# %% ../nbs/90_tour.ipynb #bac110df
+# %% ../nbs/90_tour.ipynb #8d67a5d7
 def _encoder(read, seed):
     from fastai.torch_core import set_seed
     from pretrain_notes.objective import make_encoder
@@ -241,16 +241,19 @@ def _recipe(read):
     return dict(views=Augment(**(dict(rotate=20, scale=(.7, 1.1), shift=.1, shear=10, light=.1, contrast=.3, noise=.05) | photo)),
         tuned=Augment(**(dict(rotate=15, scale=(.85, 1.15), shift=.08, shear=10) | photo)), steps=600 if small else 1200, bs=128 if small else 256)
 
-def _train(name, objective, dls, steps):
+def _train(name, objective, dls, steps, seed):
     "Train an objective for about so many steps; its training loss an epoch"
+    from fastai.torch_core import set_seed
     from pretrain_notes.objective import EpochBar, pretrain_learner
+    set_seed(seed)
     learn = pretrain_learner(dls, objective, cbs=EpochBar(f'pretraining: {name}'))
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(dls.train))), 5e-3)
     return [float(v[0]) for v in learn.recorder.values]
 
-# %% ../nbs/90_tour.ipynb #aeaa2653
+# %% ../nbs/90_tour.ipynb #cfe56a54
 def pretrain(folder, read, seed):
     "Stage 6: a reconstruction and a contrastive objective, without labels"
+    from fastai.torch_core import set_seed
     from safetensors.torch import save_model
     from pretrain_notes.autoencoder import Autoencoder, show_reconstructions
     from pretrain_notes.contrastive import SimCLR
@@ -258,9 +261,10 @@ def pretrain(folder, read, seed):
     plain = s.dataloaders(label=None, bs=r['bs'] // 2)
     pairs = s.dataloaders(label=None, views=2, bs=r['bs'], augment=r['views'])
     made = {'autoencoder': (Autoencoder(_encoder(read, seed)), plain), 'SimCLR': (SimCLR(_encoder(read, seed)), pairs)}
-    losses = {n: _train(n, o, dls, r['steps']) for n, (o, dls) in made.items()}
+    losses = {n: _train(n, o, dls, r['steps'], seed) for n, (o, dls) in made.items()}
     encoders = {'random': _encoder(read, seed).to(plain.device)} | {n: o.encoder for n, (o, _) in made.items()}
     for n, e in encoders.items(): save_model(e, str(folder/f'{n}.safetensors'))
+    set_seed(seed)
     _views(pairs).savefig(folder/'views.png', dpi=_dpi)
     _losses(losses).savefig(folder/'losses.png', dpi=_dpi)
     show_reconstructions(made['autoencoder'][0], plain.valid.one_batch()[0]).savefig(folder/'reconstructions.png', dpi=_dpi)

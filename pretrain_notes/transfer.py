@@ -59,7 +59,7 @@ def _subset(dls, rows):
     bs = min(dls.train.bs, len(rows))
     return DataLoaders(dls.train.new(few, bs=bs, drop_last=len(rows) % bs == 1), dls.valid, device=dls.device)
 
-# %% ../nbs/40_transfer.ipynb #1045f636
+# %% ../nbs/40_transfer.ipynb #18eb1755
 def fine_tune_score(
     encoder, # images to features, pretrained or fresh; it is copied
     dls:DataLoaders, # labelled in-memory loaders of the whole training part
@@ -74,7 +74,6 @@ def fine_tune_score(
     set_seed(seed)
     learn = encoder_learner(few, encoder, cbs=_NoValidation())
     set_seed(seed)
-    few.train.rng.seed(seed)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(few.train))), lr)
     learn.remove_cb(_NoValidation)
     with learn.no_bar(), learn.no_logging(): return float(learn.validate(dl=dl)[1])

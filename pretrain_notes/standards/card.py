@@ -21,7 +21,9 @@ from ..samples import DataError, Samples, digest, file_digest, read_manifest, wr
 from .check import Report, check
 from .rules import Context, plural, read_front_matter, read_text, repeats, severities, spdx
 
-# %% ../../nbs/62_standards.card.ipynb #5377e399
+# %% ../../nbs/62_standards.card.ipynb #4afb28d8
+def _type_name(feature, t): return str(t) if type(feature).__name__ in ('Value', 'dict') else type(feature).__name__
+
 def facts(
     samples:Samples # any samples
 )->dict: # rows, splits, classes, columns, duplicates, quarantined, steps: counts that JSON can hold
@@ -35,8 +37,8 @@ def facts(
         classes={n: count(s) for n, s in by_split.items()} if names else {},
         duplicates=int(len(twins) - len(np.unique(ctx.keys[twins]))), groups=len(set(samples['group'].to_pylist()) - {None})
         if 'group' in samples.columns else None,
-        columns={f.name: dict(type=str(samples.features[f.name]._type if hasattr(samples.features[f.name], '_type') else f.type),
-        missing=samples[f.name].null_count) for f in samples.table.schema},
+        columns={f.name: dict(type=_type_name(samples.features[f.name], f.type), missing=samples[f.name].null_count)
+        for f in samples.table.schema},
         quarantined=dict(Counter(q['reason'] for q in samples._quarantined)),
         steps=[dict(name=r.get('name'), rows_in=r.get('rows_in'), rows_out=r.get('rows_out'), key=r.get('key')) for s in samples.steps
         for r in [getattr(s, 'record', s)]])

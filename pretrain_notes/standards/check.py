@@ -65,9 +65,10 @@ def _run(r, ctx):
 
 Samples.check = check      # so that samples.check() works wherever this module is imported
 
-# %% ../../nbs/61_standards.check.ipynb #0e6119ac
+# %% ../../nbs/61_standards.check.ipynb #0f4a25ee
 _style = """<style>.pn-r{border-collapse:collapse;font-size:13px;line-height:1.35}.pn-r td{max-width:19rem;overflow-wrap:anywhere}
-.pn-r td,.pn-r th{padding:6px 10px 6px 0!important;text-align:left!important;vertical-align:top;border-bottom:1px solid #d0d5dd;white-space:normal}
+.pn-r td,.pn-r th{padding:6px 10px 6px 0!important;text-align:left!important;vertical-align:top;white-space:normal;
+border-bottom:1px solid #d0d5dd}
 .pn-sev{color:#fff;border-radius:3px;padding:1px 7px;font-size:11px;white-space:nowrap}
 .pn-E{background:#b42318}.pn-W{background:#b54708}.pn-I{background:#175cd3}.pn-r code{font-size:11px}.pn-na summary{cursor:pointer}
 .pn-ev{display:flex;gap:6px;flex-wrap:wrap;margin-bottom:3px}.pn-ev figure{margin:0;text-align:center;font-size:11px}
@@ -119,14 +120,14 @@ def __repr__(self:Report):
     return (f'{self.ctx.name}: {what} · {plural(len(self.results), "rule")} ({self.profile}): {found} found something, '
             f'{len(self.passed)} passed, {len(self.not_applicable)} not applicable')
 
-# %% ../../nbs/61_standards.check.ipynb #35c9b89b
+# %% ../../nbs/61_standards.check.ipynb #c2592af4
 def _title(r): return _esc(catalogue[r].title) if r in catalogue else ''
 
 @patch
 def _row(self:Report, f):
     "One finding as a row of HTML"
     measured = '' if f.value is None else f'<br><small>{_esc(f.value, 60)}' + ('' if f.threshold is None
-        else f' (allowed: {_esc(f.threshold, 60)})') + '</small>'
+        else f', held against {_esc(f.threshold, 60)}') + '</small>'
     return (f'<tr><td><span class="pn-sev pn-{f.severity}">{severities[f.severity]}</span></td>'
             f'<td><b>{_esc(f.rule)}</b> {_title(f.rule)}<br><small>{_esc(f.where, 60)}</small></td>'
             f'<td>{_esc(f.message)}{measured}</td><td>{self._evidence(f)}</td><td>{_esc(f.hint)}</td></tr>')
@@ -207,7 +208,7 @@ def _plant_text(p):
     p.edit(i, text=' '); p.expect('PN216', p.ids[i])
     p.edit(j, text=text, digest=digest(text)); p.expect('PN701', p.ids[j])
 
-# %% ../../nbs/61_standards.check.ipynb #1b820ef6
+# %% ../../nbs/61_standards.check.ipynb #443b6e7d
 def _plant_media(p):
     m, i, j = p.samples.media, p.pick(), p.pick()
     value = p.samples[j][m]
@@ -220,14 +221,14 @@ def _plant_range(p):
     if name is None: return
     i, low, high = p.pick(), pc.min(p.samples[name]).as_py(), pc.max(p.samples[name]).as_py()
     declared = {f.name: dict(type='number') for f in p.samples.table.schema if number(f.type) and f.name != 'label'}
-    p.info['schema'] = declared | dict(p.info.get('schema') or {}) | {name: dict(type='number', constraints=dict(minimum=low,
-        maximum=high))}
+    p.info['schema'] = declared | dict(p.info.get('schema') or {}) | {name: dict(type='number',
+        constraints=dict(minimum=low, maximum=high))}
     p.edit(i, **{name: high + 10 * (high - low + 1)}); p.expect('PN214', p.ids[i])
 
 def _plant_description(p):
     real = Counter(p.split.tolist()) + Counter(r['split'] for r in p.rows)
-    p.info |= dict(license='CC BY 4.0', dataset_info=dict(splits=[dict(name=s, num_examples=n + 7 * (s == 'train')) for s,
-        n in sorted(real.items())]))
+    p.info |= dict(license='CC BY 4.0',
+        dataset_info=dict(splits=[dict(name=s, num_examples=n + 7 * (s == 'train')) for s, n in sorted(real.items())]))
     p.expect('PN102', 'info.license'); p.expect('PN312', 'info.dataset_info')
 
 # %% ../../nbs/61_standards.check.ipynb #2f00324b
@@ -289,7 +290,7 @@ def to_json(self:Report,
     if path is not None: write_json(path, self.to_dict())
     return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
-# %% ../../nbs/61_standards.check.ipynb #014cd7e6
+# %% ../../nbs/61_standards.check.ipynb #59daa287
 _levels = dict(E='error', W='warning', I='note')
 
 @patch
@@ -301,8 +302,8 @@ def _sarif_result(self:Report, f, index):
         if n in files), files[0]))))
     return dict(ruleId=f.rule, ruleIndex=index[f.rule], level=_levels[f.severity], message=dict(text=f'{f.message} ({f.hint})'
         if f.hint else f.message), locations=[place],
-        partialFingerprints={'finding/v1': digest([f.rule, f.where, f.message])}, properties=dict(total=f.total,
-        evidence=list(f.evidence[:20])))
+        partialFingerprints={'finding/v1': digest([f.rule, f.where, f.message])},
+        properties=dict(total=f.total, evidence=list(f.evidence[:20])))
 
 @patch
 def to_sarif(self:Report,

@@ -347,7 +347,7 @@ def leaked_groups(ctx):
         if len(idx): yield dict(where=name, evidence=ctx.at(idx), value=len(np.unique(keys[idx])), threshold=0,
                                 message=f'{plural(len(np.unique(keys[idx])), "value")} of `{name}` in more than one split')
 
-# %% ../../nbs/60_standards.rules.ipynb #7151010a
+# %% ../../nbs/60_standards.rules.ipynb #7c48d4c3
 def _codes(ctx):
     "(names, codes) of the labels: codes -1 for a missing label, `len(names)` or more or below -1 for one outside the set"
     labels, names = ctx.column('label'), ctx.vocab
@@ -362,9 +362,10 @@ def unknown_labels(ctx):
     names, codes = _codes(ctx)
     bad = (codes >= len(names)) | (codes < -1)
     if bad.any():
-        first = str(ctx.column('label')[np.flatnonzero(bad)[0]])
+        first = ctx.column('label')[int(bad.argmax())]
+        hint = f' - classes are numbered 0 to {len(names) - 1}' if ctx.vocab is not None else did_you_mean(first, names[:20])
         yield dict(where='label', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
-            message=f'{first!r} is not one of the {len(names)} classes' + did_you_mean(first, names[:20]))
+                   message=f'{str(first)[:60]!r} is not one of the {plural(len(names), "class", "classes")}' + hint)
     if unused := [n for i, n in enumerate(names) if not (codes == i).any()]:
         yield dict(where='label', severity='W', value=len(unused), message=f'declared, but never used: {", ".join(unused[:10])}')
     if 'split' in ctx.table.column_names and 'train' in ctx.splits:
@@ -660,13 +661,14 @@ def _mistyped(col, kind):
     if kind.startswith('date'): bad |= np.array([v is not None and not _date_ok(v.strip()) for v in col.to_pylist()])
     return bad
 
-# %% ../../nbs/60_standards.rules.ipynb #433745da
+# %% ../../nbs/60_standards.rules.ipynb #e89903bb
 @rule('PN108', 'E', 'table', title='Every value has its declared type', needs=['schema'],
     hint='cast the column, or declare the wider type', source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
 def declared_types(ctx):
     types = ctx.declared('type')
     if not types: raise NotApplicable('no declared column has a type')
     for c, kind in types.items():
+        kind = str(kind)
         if kind == 'any': continue
         if kind not in _arrow: yield dict(where=f'info.schema.{c}', message=f'{str(kind)[:40]!r} is no type' + did_you_mean(kind, _arrow),
             evidence=[c]); continue
@@ -749,9 +751,9 @@ def decodes(ctx):
     if unread: yield dict(where='audio', severity='I', value=unread,
         message=f'{plural(unread, "file")} not WAV: the first bytes were looked at, no more')
 
-# %% ../../nbs/60_standards.rules.ipynb #49a85162
+# %% ../../nbs/60_standards.rules.ipynb #3dce4d4b
 @rule('PN201', 'E', 'table', title='Required values are there',
-    hint="label or drop the rows, or declare info['schema'][column]['constraints']['required'] = False",
+    hint="label or drop the rows, or declare in info['schema'] that it is not required",
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
 def missing_values(ctx):
     need = {'label': True} | ctx.declared('required')
