@@ -62,12 +62,12 @@ def _fresh(command, show=False):
     if code := m.pop('code'): raise DataError(f'what was to be measured failed with exit status {code}: {said[-1][:300]}')
     return m
 
-# %% ../nbs/80_bench.ipynb #fe656b48
+# %% ../nbs/80_bench.ipynb #643129a9
 def measure(
     what, # a function: called here; a string: Python source for a fresh interpreter; a list: a command
     show:bool=False # whether a fresh process may write its progress to this terminal
 )->dict: # `wall` and `cpu` in seconds, `peak` memory in MB
-    """What one run costs. A function is called twice, first untimed under tracemalloc for its peak memory (Python's and numpy's, not torch's);
+    """What one run costs. A function is called twice, first untimed under tracemalloc for its peak memory (of Python and numpy, not torch);
     of a fresh process the peak is its largest resident size. Raises `DataError` where the process fails"""
     if callable(what): return _here(what)
     return _fresh([sys.executable, '-c', what] if isinstance(what, str) else list(what), show)
@@ -257,7 +257,7 @@ def _repr_html_(self:BenchResult):
 def __repr__(self:BenchResult):
     return '\n\n'.join([self.name, *(t.to_string(index=False) for t in self.tables() if len(t)), *self._about()])
 
-# %% ../nbs/80_bench.ipynb #190998e4
+# %% ../nbs/80_bench.ipynb #88475a6d
 def _ratio_axis(ax, names, values):
     "A logarithmic axis that shows 1, with readable numbers, and one name a row"
     good = [v for v in values if math.isfinite(v) and v > 0] + [1]
@@ -271,7 +271,7 @@ def _ratio_axis(ax, names, values):
     ax.minorticks_off()
     ax.axvline(1, color='k', lw=.8, zorder=0)
 
-_ticks = {2: [.7, .8, .9, 1, 1.1, 1.2, 1.5], 6: [.2, .3, .5, .7, 1, 1.5, 2, 3, 5], 40: [.1, .2, .5, 1, 2, 5, 10, 20]}    # by how wide the axis is
+_ticks = {2: [.7, .8, .9, 1, 1.1, 1.2, 1.5], 6: [.2, .3, .5, .7, 1, 1.5, 2, 3, 5], 40: [.1, .2, .5, 1, 2, 5, 10, 20]}    # by its width
 
 # %% ../nbs/80_bench.ipynb #14dbbc22
 @patch
@@ -395,13 +395,17 @@ def _label_errors(self:BenchResult, seeds=10, repeats=5):
                       f'(95 % interval {low:+.4f} to {high:+.4f}, {seeds} paired seeds).')
     self.at_least("label errors on digits: F1 minus cleanlab's, mean over seeds", d, -.01)
 
-# %% ../nbs/80_bench.ipynb #b5d5a517
-_tour = 'import sys, json; from pretrain_notes.tour import tour; tour(data=sys.argv[1], out=sys.argv[2], **json.loads(sys.argv[3]))'
+# %% ../nbs/80_bench.ipynb #c3f6239d
+_tour = '''
+import json, sys
+from pretrain_notes.tour import tour
+tour(data=sys.argv[1], out=sys.argv[2], say=lambda line: print(line, file=sys.stderr), **json.loads(sys.argv[3]))
+'''
 
-def _run_tour(data, **kw):
-    "Cost and report of the tour, in a fresh process and an empty folder"
+def _run_tour(data, out=None, **kw):
+    "Cost and report of the tour, in a fresh process; without `out` in an empty folder that is gone afterwards"
     with TemporaryDirectory() as tmp:
-        out = Path(tmp)/'tour'
+        out = Path(out or tmp)/data
         cost = measure([sys.executable, '-c', _tour, data, str(out), json.dumps(kw)], show=True)
         return cost, json.loads((out/'report.json').read_text(encoding='utf-8'))
 
@@ -410,7 +414,7 @@ def _found(name):
     from pretrain_notes.datasets import available
     return available().set_index('name')['where'][name] in ('PRETRAIN_NOTES_DATA', 'downloaded')
 
-# %% ../nbs/80_bench.ipynb #caaedb6e
+# %% ../nbs/80_bench.ipynb #3e97af80
 @patch
 def _transfer(self:BenchResult, t, arm='SimCLR'):
     "Add the bar of one pretrained arm, named before the run, and the words on all"
@@ -421,14 +425,14 @@ def _transfer(self:BenchResult, t, arm='SimCLR'):
     self.notes.append(f'mnist: {t["statement"]}')
 
 @benchmark('tour', peers=['cleanlab'])
-def _bench_tour(b, repeats=5, seeds=10):
-    "The promises of the main job; `seeds` (at least 5) for label errors, 10 or more pairs for transfer"
+def _bench_tour(b, repeats=5, seeds=10, out=None):
+    "The promises of the main job; `seeds` for label errors (at least 5) and transfer (at least 10); `out` keeps mnist's tour"
     b._label_errors(max(5, seeds), repeats)
     steps = progress(range(2), 'tour')
     cost, report = _run_tour('digits')
     steps.update()
     b.at_most('tour on digits: wall seconds of one run, imports included', cost['wall'], 150)
     b.at_least('tour on digits: every planted defect found (1 is yes)', report['ok'], 1)
-    if _found('mnist'): b._transfer(_run_tour('mnist', seeds=max(10, seeds))[1]['transfer'])
+    if _found('mnist'): b._transfer(_run_tour('mnist', out, seeds=max(10, seeds))[1]['transfer'])
     else: b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): its bar on transfer was not measured.')
     steps.close()

@@ -144,7 +144,7 @@ def sentences()->Samples: # about 564 rows: text, lang (code as spaCy writes it)
 
 sources['sentences'].read = sentences
 
-# %% ../nbs/03_datasets.ipynb #c91e2dfe
+# %% ../nbs/03_datasets.ipynb #3a701200
 _page = _index['settings']['doc_host'] + _index['settings']['doc_baseurl'] + '/datasets.html'
 DataSource('sample_texts', 'text', 240, 'CC0-1.0',
        'Short English and Chinese texts written for this package by a language model, with topic, spans and document. Made, not collected.',
@@ -161,7 +161,7 @@ def _sample_file(name):
         raise DataError(f'{name} of the packaged sample is missing or was changed: install pretrain_notes again')
     return root/name
 
-# %% ../nbs/03_datasets.ipynb #53c931cb
+# %% ../nbs/03_datasets.ipynb #eb8f850a
 def sample_texts()->Samples: # 240 rows: text, lang, label (topic), spans (start, end, label), group (document)
     "Short texts in English and Chinese that come with this package"
     return Samples.from_jsonl(_sample_file('texts.jsonl'), info=sources['sample_texts'].info)
@@ -172,7 +172,7 @@ def sample_speech()->Samples: # 120 rows: audio (WAV, 8 kHz), label, text, lang,
 
 sources['sample_texts'].read, sources['sample_speech'].read = sample_texts, sample_speech
 
-# %% ../nbs/03_datasets.ipynb #66d5e0cc
+# %% ../nbs/03_datasets.ipynb #87db6d07
 File = namedtuple('File', 'name sha256 size split count', defaults=(None, 1))
 File.__doc__ = "A file, or a pattern and how many files it matches: digest and size of its content (gzip taken off), the split it holds"
 
@@ -184,7 +184,7 @@ def _content(path, limit, text=False):
     except (EOFError, zlib.error, OSError) as e: raise DataError(f'{path} cannot be read, or is cut off ({e}): get it again') from None
     return b.removeprefix(b'\xef\xbb\xbf').replace(b'\r\n', b'\n') if text else b
 
-# %% ../nbs/03_datasets.ipynb #b3b6f427
+# %% ../nbs/03_datasets.ipynb #d57bb386
 def _checked(paths, f, text=False):
     "(name, content) of the files of one declaration; raises `DataError` where they are not what the name stands for"
     read = [('/'.join(p.parts[-1 - f.name.count('/'):]), _content(p, f.size * 3 // 2, text)) for p in paths]
@@ -194,7 +194,7 @@ def _checked(paths, f, text=False):
     raise DataError(f'{where} is not what is known as {f.name}: its content has sha256 {have[:12]}..., not {f.sha256[:12]}...; get it '
                     'again, or read it as data of your own with a reader of Samples')
 
-# %% ../nbs/03_datasets.ipynb #c4a4576e
+# %% ../nbs/03_datasets.ipynb #ec4a3d0b
 _idx_types = {8: 'u1', 9: 'i1', 11: '>i2', 12: '>i4', 13: '>f4', 14: '>f8'}
 
 def read_idx(
@@ -225,7 +225,7 @@ def _idx_parts(f, bad, limit):
     if len(b) != n: raise bad(f'it claims {n:,} bytes of values and has {"more" if len(b) > n else f"{len(b):,}"}')
     return t, shape, b
 
-# %% ../nbs/03_datasets.ipynb #e219ae30
+# %% ../nbs/03_datasets.ipynb #b4a10a8e
 def _read_idx_pairs(parts, source):
     "Images and labels, in pairs of idx files"
     xs, ys = [read_idx(b) for _, n, b in parts if 'images' in n], [read_idx(b) for _, n, b in parts if 'labels' in n]
@@ -252,7 +252,7 @@ def _read_cifar(parts, source):
     ids = np.array(make_ids(map(digest, images)))               # of all rows: a repeat in another split changes the id
     return Samples.from_arrays(images[keep], rows[keep, 0], source.vocab, columns=dict(split=names[keep], id=ids[keep]), info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #6a7e2ff6
+# %% ../nbs/03_datasets.ipynb #37268f63
 def _read_wavs(parts, source):
     "Files named digit_speaker_number.wav"
     rows = [(n, b, *n.removesuffix('.wav').split('_')) for _, n, b in parts]
@@ -266,7 +266,7 @@ def _read_class_folders(parts, source):
     rows = [dict(image=dict(bytes=b, path=name), label=label, source=n, split=splits[part]) for n, b, part, label, name in rows]
     return Samples.from_rows(rows, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #83b0d536
+# %% ../nbs/03_datasets.ipynb #f31da3f1
 _c1 = {c: bytes([c]).decode('cp1252', 'ignore') or chr(c) for c in range(0x80, 0xa0)}
 
 def _read_lines(parts, source):
@@ -279,7 +279,7 @@ def _read_lines(parts, source):
             rows.append(dict(text=x) if by == 'blank' else dict(text=text, label=label))
     return Samples.from_rows(rows, vocab=source.vocab, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #12e56197
+# %% ../nbs/03_datasets.ipynb #b401d887
 def _read_csv(parts, source):
     "Comma-separated files, one after another"
     import pandas as pd
@@ -304,7 +304,7 @@ def _read_conll(parts, source):
     features = dict(tokens=List(Value('string')), ner_tags=List(ClassLabel(names=source.vocab)), split=Value('string'))
     return Samples.from_rows(rows, features, info=source.info)
 
-# %% ../nbs/03_datasets.ipynb #e23389a4
+# %% ../nbs/03_datasets.ipynb #01af4c05
 def _files(lines):
     "Declared files, each as a tuple of alternatives"
     res = []
@@ -316,7 +316,7 @@ def _files(lines):
         else: res.append((f,))
     return res
 
-# %% ../nbs/03_datasets.ipynb #31f6f05e
+# %% ../nbs/03_datasets.ipynb #c45f6682
 DataSource('mnist', 'image', dict(train=60000, test=10000), 'CC-BY-SA-3.0', 'Handwritten digits, 28 x 28 grey, centred and scaled.',
     'https://github.com/cvdfoundation/mnist', 'Y. LeCun, C. Cortes, C. J. C. Burges', '1998-11-01',
     cite='LeCun, Y. et al. (1998). Gradient-based learning applied to document recognition. Proc. IEEE 86(11)',
@@ -337,7 +337,7 @@ DataSource('fashion_mnist', 'image', dict(train=60000, test=10000), 'MIT', "Phot
         test   7840016 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b t10k-images-idx3-ubyte.gz
         test     10008 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34 t10k-labels-idx1-ubyte.gz'''));
 
-# %% ../nbs/03_datasets.ipynb #b66ead1b
+# %% ../nbs/03_datasets.ipynb #bf285935
 DataSource('cifar10', 'image', dict(train=50000, test=10000), 'LicenseRef-unstated',
     'Small colour photos of ten kinds of animals and vehicles, 32 x 32. Its page states no licence. '
     'This is the binary version; the Python version is a pickle, which is not read.',
@@ -353,7 +353,7 @@ DataSource('grocery', 'image', dict(train=471, test=240), 'MIT',
     read=_read_class_folders, dirs=('images/grocery',), files=_files('''
         - 40000 b68cc73c2062bf723db3fc25147e7f9146141520170590d1a436973c73597d50 */*/*.jpg#711'''));
 
-# %% ../nbs/03_datasets.ipynb #c6ec61ee
+# %% ../nbs/03_datasets.ipynb #f195626b
 DataSource('fsdd', 'audio', dict(train=2700, test=300), 'CC-BY-SA-4.0',
     'Free Spoken Digit Dataset: English digits by six speakers, 8 kHz. The official test part (numbers 0 to 4) is of the same speakers; '
     '`group` is the speaker. Numbers 0 to 24 alone (1500 recordings) are also accepted.',
@@ -369,7 +369,7 @@ DataSource('sms_spam', 'text', 5574, 'CC-BY-4.0', 'SMS messages in English, ham 
     read=_read_lines, by='tab', vocab=['ham', 'spam'], dirs=('text/sms_spam', 'smsspamcollection'), files=_files('''
         - 477906 edc1f2ca36319ca36c6f80fede2f6ae5f81335289352485f3924df077ec20266 SMSSpamCollection'''));
 
-# %% ../nbs/03_datasets.ipynb #ccdd43c4
+# %% ../nbs/03_datasets.ipynb #e03b9b00
 DataSource('banking77', 'text', dict(train=10003, test=3080), 'CC-BY-4.0', 'Questions to a bank, 77 intents; known to hold label errors.',
     'https://github.com/PolyAI-LDN/task-specific-datasets', 'I. Casanueva and others (PolyAI)', '2020-03-10', inLanguage='en',
     cite='Casanueva, I. et al. (2020). Efficient Intent Detection with Dual Sentence Encoders. arXiv:2003.04807',
@@ -386,7 +386,7 @@ DataSource('rt_polarity', 'text', 10662, 'CC-BY-4.0', 'Sentences of film reviews
         - 612441 614274f81185a850e5a88d533d4679f916d6f62e9af6f0b4ec71fb94bf466ea5 rt-polarity.neg
         - 626334 c2dc6b2f55bcf725725372916287cc3f8f9b19402edaa9167de5287cb3ade421 rt-polarity.pos'''));
 
-# %% ../nbs/03_datasets.ipynb #c7455338
+# %% ../nbs/03_datasets.ipynb #a64e8e45
 DataSource('zh_cold', 'text', dict(train=25726, valid=6431, test=5323), 'Apache-2.0',
     'COLD: Chinese comments on race, gender and region, offensive or not. CONTAINS OFFENSIVE TEXT. `fine` (test only): 0 safe, '
     '1 attacks a person, 2 attacks a group, 3 anti-bias. A training part of 10,000 comments is also accepted.',
@@ -405,7 +405,7 @@ DataSource('tinyshakespeare', 'text', 7222, 'CC-PDM-1.0',
     read=_read_lines, by='blank', dirs=('corpus/tinyshakespeare',), files=_files('''
         - 1115394 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed input.txt'''));
 
-# %% ../nbs/03_datasets.ipynb #157a193d
+# %% ../nbs/03_datasets.ipynb #6b324af4
 def _bio(*types): return ['O', *(f'{p}-{t}' for t in types for p in 'BI')]
 
 DataSource('wnut17', 'tokens', dict(train=3394, valid=1009, test=1287), 'CC-BY-4.0',
@@ -428,7 +428,7 @@ DataSource('bc5cdr', 'tokens', dict(train=4560, valid=4581, test=4797), 'CC-BY-4
         valid 1031781 b909de65c4f7e3c23bb09ad52d654cdc92e96db941abe1a5dcf6f6010c03cff5 devel.tsv
         test  1080717 e41a2843a5fff0cd8d1a88cb147968d61ae29336ca70cddc3d7fb8ff21dfa1e8 test.tsv'''));
 
-# %% ../nbs/03_datasets.ipynb #50ad72fc
+# %% ../nbs/03_datasets.ipynb #0c46751b
 DataSource('adult', 'table', 32561, 'CC-BY-4.0',
     'US census of 1994: does a person earn more than 50,000 dollars? Missing values are null; sex and race are among the columns.',
     f'{_uci}/2/adult', 'B. Becker, R. Kohavi', '1996-05-01',
@@ -451,7 +451,7 @@ DataSource('ai4i2020', 'table', 10000, 'CC-BY-4.0', 'Simulated sensors of a mill
     dirs=('tabular/ai4i2020',), files=_files('''
         - 508146 ec4ed737b27c4e65730e3b875626ddb4db005d79733f0fc1f59d72db467cd670 ai4i2020.csv'''));
 
-# %% ../nbs/03_datasets.ipynb #b58b9934
+# %% ../nbs/03_datasets.ipynb #9b7a5664
 def download_dir()->Path: # the folder; it may not exist yet
     "Where downloaded data sets are kept: `$XDG_CACHE_HOME/pretrain_notes`, by default under ~/.cache"
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'pretrain_notes'
@@ -468,7 +468,7 @@ def _at(folder, f):
     names = (f.name, f.name.removesuffix('.gz')) if '.tar' not in f.name else (f.name,)
     return [folder/n for n in names if os.path.isfile(folder/n)][:1]
 
-# %% ../nbs/03_datasets.ipynb #9afdeeab
+# %% ../nbs/03_datasets.ipynb #8a059f45
 def _find(source, split, roots):
     "(root, [(file, paths)]) of the first folder that has what `split` needs; (None, what the first with a part of it lacks) if none has"
     lacks = None
@@ -482,14 +482,14 @@ def _find(source, split, roots):
         if found and not lacks: lacks = f'{root/d} has no {", ".join(missing)}'
     return None, lacks
 
-# %% ../nbs/03_datasets.ipynb #d04c94e3
+# %% ../nbs/03_datasets.ipynb #c5c3fbf0
 def _absent(source, why):
     "The error for a set that is not there"
     names = ', '.join(f.name if f.count == 1 else f'{f.count} files {f.name}' for f, *_ in source.files)
     return DataError(f'{source.name} is not there ({why}). Put {names} into a folder {source.name}/, and name the folder '
                      f'that holds {source.name}/ in the environment variable PRETRAIN_NOTES_DATA. They are at {source.url}')
 
-# %% ../nbs/03_datasets.ipynb #5b7b4094
+# %% ../nbs/03_datasets.ipynb #fb7db46a
 def _offline(): return os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'TRUE', 'YES', 'ON')
 
 @contextmanager
@@ -523,7 +523,7 @@ def _first_good(download_url, bases, f, tmp, folder):
             if i == len(bases) - 1: raise
             (tmp/f.name).unlink(missing_ok=True)
 
-# %% ../nbs/03_datasets.ipynb #65a4e3d5
+# %% ../nbs/03_datasets.ipynb #1992d146
 def _hub_file(repo, name, revision):
     "Path of a file of one commit: from the Hub's own cache, else downloaded"
     import huggingface_hub as hub
@@ -545,7 +545,7 @@ def _from_hub(source, split, repo, revision, files, text):
         rows += [dict(text=t, label=part.vocab[y]) | (dict(split=s) if s else {}) for t, y in zip(texts, part.labels)]
     return _only(Samples.from_rows(rows, vocab=source.vocab, info=source.info), split)
 
-# %% ../nbs/03_datasets.ipynb #521a633f
+# %% ../nbs/03_datasets.ipynb #0ba90935
 def load_samples(
     name:str, # a name that `available` lists
     split:str=None, # only 'train', 'valid' or 'test'; None: all rows, with a column `split` where the set has splits
@@ -567,7 +567,7 @@ def load_samples(
         why = (str(e).strip().splitlines() or [''])[0][:200]
         raise _absent(source, f'not found on the search path, and downloading failed: {type(e).__name__}: {why}') from e
 
-# %% ../nbs/03_datasets.ipynb #3da02355
+# %% ../nbs/03_datasets.ipynb #7c47b040
 def _known_split(source, split):
     "The canonical name of a split that `source` has"
     if split is None: return None
@@ -582,7 +582,7 @@ def _load_files(source, split, found):
 
 def _only(s, split): return s[np.array(s['split'].to_pylist()) == split] if split else s
 
-# %% ../nbs/03_datasets.ipynb #b6b57362
+# %% ../nbs/03_datasets.ipynb #0876972c
 def available(
     path=None # folders to look in, as for `load_samples`
 ): # DataFrame: name, rows, media, license, where ('installed', 'PRETRAIN_NOTES_DATA', 'downloaded', 'downloadable', 'by hand')

@@ -878,7 +878,7 @@ def manifest_files(
     files = sorted(p for p in Path(root).rglob('*') if p.is_file() and p.name != 'manifest.json')
     return [dict(path=p.relative_to(root).as_posix(), sha256=file_digest(p), size=p.stat().st_size) for p in files]
 
-# %% ../nbs/00_samples.ipynb #49035e0c
+# %% ../nbs/00_samples.ipynb #3c7daf9d
 @patch
 def save(self:Samples,
     path, # folder to write; its parent is made
@@ -889,6 +889,8 @@ def save(self:Samples,
     path = Path(path)
     if path.exists() and not (overwrite and (path/'manifest.json').exists()):
         raise DataError(f'{path} exists already: choose another folder' + (', or pass overwrite=True' if (path/'manifest.json').exists() else ''))
+    for n in self.by_split():
+        if not re.fullmatch(r'\w+(\.\w+)*', str(n)): raise DataError(f'the split {n!r} cannot be part of a file name: use letters, digits and _')
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     (tmp/'data').mkdir(parents=True)
     for name, part in self.by_split().items(): pq.write_table(part.table, tmp/'data'/f'{name}-00000-of-00001.parquet')
@@ -907,7 +909,7 @@ def _write_manifest(self:Samples, root):
 @patch
 def _saved_order(self:Samples): return self if 'split' not in self.columns else self._new(pa.concat_tables(p.table for p in self.by_split().values()))
 
-# %% ../nbs/00_samples.ipynb #2ef12e58
+# %% ../nbs/00_samples.ipynb #7bbe7608
 def inside(
     root, # folder
     rel:str # relative path that came from outside
@@ -939,5 +941,7 @@ def read_manifest(
     if not f.is_file(): raise DataError(f'{path} has no manifest.json: it is no saved data set, or its writing was cut off')
     try: m = json.loads(f.read_text(encoding='utf-8'))
     except ValueError as e: raise DataError(f'{f.name} cannot be read: {e}') from None
+    if not (isinstance(m, dict) and isinstance(m.get('files'), list) and all(isinstance(x, dict) and isinstance(x.get('path'), str) for x in m['files'])):
+        raise DataError(f'{f.name} is no manifest that save wrote')
     if digest({k: v for k, v in m.items() if k != 'digest'}) != m.get('digest'): raise DataError(f'{f.name} was changed after it was written')
     return m

@@ -96,26 +96,27 @@ class Step:
         head = {k: self.record[k] for k in ('name', 'parameters', 'rows_in', 'rows_out')} | dict(key=self.key[:16] + '…')
         return pd.Series(head, name='').to_frame().to_html(header=False) + (pd.DataFrame(self.record['removed'][:8]).to_html(index=False) if self.record['removed'] else '')
 
-# %% ../nbs/01_steps.ipynb #43aa1ac5
+# %% ../nbs/01_steps.ipynb #d676ec3f
 def step(
     f=None, # a function that takes `Samples` first and returns `Samples`
-    private:bool=False # True: removed rows are written down as keyed digests and reasons only (for privacy steps)
+    private:bool=False, # True: removed rows are written down as keyed digests and reasons only (for privacy steps)
+    fitted:bool=False # True: the step learns something from the rows (a vocabulary, a scale), so that it must come after the split
 ): # the function, now recording what it does
     "Record each call: rows in and out, key, parameters, and what was removed. Raises `DataError` where rows vanish without a reason"
-    if f is None: return lambda f: step(f, private)
+    if f is None: return lambda f: step(f, private, fitted)
     @wraps(f)
     def run(samples, *args, **kw):
         call = inspect.signature(f).bind(samples, *args, **kw)
         call.apply_defaults()
         started = _now()
         samples._dropped = []
-        return _record(f, samples, f(samples, *args, **kw), mask_secrets({k: plain(v) for k, v in list(call.arguments.items())[1:]}), started, private)
+        return _record(f, samples, f(samples, *args, **kw), mask_secrets({k: plain(v) for k, v in list(call.arguments.items())[1:]}), started, private, fitted)
     return run
 
 def _now(): return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
-# %% ../nbs/01_steps.ipynb #a6b65414
-def _record(f, before, after, params, started, private):
+# %% ../nbs/01_steps.ipynb #695c692c
+def _record(f, before, after, params, started, private, fitted):
     "`after` with a `Step` appended that says how it came from `before`"
     ids, stated = set(after['id'].to_pylist()), getattr(after, '_dropped', [])
     gone = [i for i in before['id'].to_pylist() if i not in ids]
@@ -125,7 +126,7 @@ def _record(f, before, after, params, started, private):
     source = source_digest(f)
     record = dict(name=f.__name__, key=digest(dict(name=f.__name__, used=before.rows_digest, parameters=params, source=source)), source=source,
         parameters=params, used=before.rows_digest, generated=after.rows_digest, startedAtTime=started, endedAtTime=_now(),
-        rows_in=len(before), rows_out=len(after), removed=kept)
+        rows_in=len(before), rows_out=len(after), split='split' in before.columns, fitted=fitted, removed=kept)
     removed = None if private else before[np.flatnonzero(np.isin(before['id'].to_pylist(), gone))]
     return after._new(after.table, steps=(*before.steps, *[x for x in after.steps if x not in before.steps], Step(record, removed)))
 

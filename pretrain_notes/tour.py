@@ -196,13 +196,15 @@ def _coverage(sure, right):
     ax.set(xlabel='% of proposals accepted, surest first', ylabel='% of these right')
     return fig
 
-# %% ../nbs/90_tour.ipynb #a65402e2
-def quality(folder, read, seed, rate=.1):
+# %% ../nbs/90_tour.ipynb #8e748f9c
+def quality(folder, read, seed, rate=.1, cap=10_000):
     "Stage 4: spoil labels, find them again"
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
+    from pretrain_notes.transfer import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
+    s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
     noisy, wrong = plant_noise(s.labels, rate, len(s.vocab), seed=seed)
     probs = out_of_sample_probs(ExtraTreesClassifier(150, random_state=seed), _pixels(s), noisy, s.folds(_folds, seed), len(s.vocab))
     issues = find_label_issues(noisy, probs)
@@ -226,7 +228,7 @@ def classify(folder, read, seed, cap=3_000):
     t = c.table().reset_index()
     return dict(samples=len(s), folds=_folds, table=t[[k for k in t.columns if not any(w in str(k) for w in ('second', 'time'))]].to_dict('records'), statement=c.statement())
 
-# %% ../nbs/90_tour.ipynb #8d67a5d7
+# %% ../nbs/90_tour.ipynb #ade4c0df
 def _encoder(read, seed):
     from fastai.torch_core import set_seed
     from pretrain_notes.objective import make_encoder
@@ -239,7 +241,7 @@ def _recipe(read):
     small = read['side'] <= 16
     photo = dict(flip=True, shear=0, rotate=10) if read['mode'] == 'RGB' else {}
     return dict(views=Augment(**(dict(rotate=20, scale=(.7, 1.1), shift=.1, shear=10, light=.1, contrast=.3, noise=.05) | photo)),
-        tuned=Augment(**(dict(rotate=15, scale=(.85, 1.15), shift=.08, shear=10) | photo)), steps=600 if small else 1200, bs=128 if small else 256)
+        tuned=Augment(**(dict(rotate=15, scale=(.85, 1.15), shift=.08, shear=10) | photo)), steps=dict(autoencoder=600, SimCLR=600 if small else 1200), bs=128 if small else 256)
 
 def _train(name, objective, dls, steps, seed):
     "Train an objective for about so many steps; its training loss an epoch"
@@ -250,7 +252,7 @@ def _train(name, objective, dls, steps, seed):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(dls.train))), 5e-3)
     return [float(v[0]) for v in learn.recorder.values]
 
-# %% ../nbs/90_tour.ipynb #cfe56a54
+# %% ../nbs/90_tour.ipynb #b2c6f83f
 def pretrain(folder, read, seed):
     "Stage 6: a reconstruction and a contrastive objective, without labels"
     from fastai.torch_core import set_seed
@@ -261,7 +263,7 @@ def pretrain(folder, read, seed):
     plain = s.dataloaders(label=None, bs=r['bs'] // 2)
     pairs = s.dataloaders(label=None, views=2, bs=r['bs'], augment=r['views'])
     made = {'autoencoder': (Autoencoder(_encoder(read, seed)), plain), 'SimCLR': (SimCLR(_encoder(read, seed)), pairs)}
-    losses = {n: _train(n, o, dls, r['steps'], seed) for n, (o, dls) in made.items()}
+    losses = {n: _train(n, o, dls, r['steps'][n], seed) for n, (o, dls) in made.items()}
     encoders = {'random': _encoder(read, seed).to(plain.device)} | {n: o.encoder for n, (o, _) in made.items()}
     for n, e in encoders.items(): save_model(e, str(folder/f'{n}.safetensors'))
     set_seed(seed)

@@ -176,8 +176,8 @@ def test_tour_bars(monkeypatch, there, low, pairs, wall, ok, holds):
     monkeypatch.setattr(BenchResult, '_label_errors', lambda self, seeds, repeats: self.at_least('f1', 0, -.01))
     monkeypatch.setattr(B, '_found', lambda name: there)
     asked = []
-    monkeypatch.setattr(B, '_run_tour', lambda data, **kw: asked.append((data, kw)) or (dict(wall=wall), dict(ok=ok, transfer=transfer(low, pairs))))
-    b = bench('tour', seeds=3)
-    assert asked == [('digits', {})] + [('mnist', dict(seeds=10))] * there
+    monkeypatch.setattr(B, '_run_tour', lambda data, out=None, **kw: asked.append((data, out, kw)) or (dict(wall=wall), dict(ok=ok, transfer=transfer(low, pairs))))
+    b = bench('tour', seeds=3, out='kept')
+    assert asked == [('digits', None, {})] + [('mnist', 'kept', dict(seeds=10))] * there
     assert b.holds == holds and len(b.bars) == 3 + there and any('mnist' in n for n in b.notes)
     assert any('not found' in n for n in b.notes) != there

@@ -152,15 +152,6 @@ def test_real_content(data_dir):
     g = load_samples('grocery', path=data_dir)
     assert g.split_counts() == dict(train=471, test=240) and max(g.image(0).size) <= 256
 
-def test_mnist_cost(data_dir):
-    "70,000 images in seconds and well under 1.5 GB."
-    code = ("import resource, time; t = time.process_time(); from pretrain_notes.datasets import load_samples; s = load_samples('mnist')\n"
-            "assert len(s) == 70000; print(time.process_time() - t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)")
-    env = clean_env(PRETRAIN_NOTES_DATA=str(data_dir))
-    out = subprocess.run([sys.executable, '-c', code], env=env, check=True, capture_output=True, text=True).stdout
-    seconds, gib = map(float, out.split())
-    assert gib < 1 and seconds < 20, out
-
 @pytest.mark.parametrize('where', ['mnist', 'MNIST/raw', 'images/mnist'])
 @pytest.mark.parametrize('packed', [True, False])
 def test_layouts(tmp_path, tiny_mnist, where, packed):

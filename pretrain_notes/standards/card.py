@@ -21,9 +21,10 @@ from ..samples import DataError, Samples, digest, file_digest, read_manifest, wr
 from .check import Report, check
 from .rules import Context, plural, read_front_matter, read_text, repeats, severities, spdx
 
-# %% ../../nbs/62_standards.card.ipynb #4afb28d8
+# %% ../../nbs/62_standards.card.ipynb #c78ad1da
 def _type_name(feature, t): return str(t) if type(feature).__name__ in ('Value', 'dict') else type(feature).__name__
 
+# %% ../../nbs/62_standards.card.ipynb #f066c2f1
 def facts(
     samples:Samples # any samples
 )->dict: # rows, splits, classes, columns, duplicates, quarantined, steps: counts that JSON can hold
@@ -43,7 +44,7 @@ def facts(
         steps=[dict(name=r.get('name'), rows_in=r.get('rows_in'), rows_out=r.get('rows_out'), key=r.get('key')) for s in samples.steps
         for r in [getattr(s, 'record', s)]])
 
-# %% ../../nbs/62_standards.card.ipynb #103f3783
+# %% ../../nbs/62_standards.card.ipynb #067a9c9a
 _hub_licenses = '''apache-2.0 mit afl-3.0 artistic-2.0 bsl-1.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc0-1.0 cc-by-2.0
  cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0
  cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
@@ -53,6 +54,7 @@ _hub_names = {'odbl-1.0': 'odbl', 'pddl-1.0': 'pddl', 'gpl-3.0-only': 'gpl-3.0',
     'gpl-2.0-or-later': 'gpl-2.0', 'agpl-3.0-only': 'agpl-3.0',
               'agpl-3.0-or-later': 'agpl-3.0', 'bsl-1.0': 'bsl-1.0'}
 
+# %% ../../nbs/62_standards.card.ipynb #c6c49f74
 def hub_license(
     info:dict # description of the data set
 )->dict: # `license`, and where it is 'other' `license_name` and `license_link`
@@ -65,7 +67,7 @@ def hub_license(
     return dict(license='other', license_name=re.sub(r'[^\w.+-]+', '-', name)[:80]) | ({'license_link': str(info['license_link'])}
         if info.get('license_link') else {})
 
-# %% ../../nbs/62_standards.card.ipynb #832ba477
+# %% ../../nbs/62_standards.card.ipynb #5a9092e1
 _tasks = dict(image='image-classification', audio='audio-classification', text='text-classification', table='tabular-classification')
 
 def _task(samples):
@@ -78,6 +80,7 @@ def _size(n):
         ('100M<n<1B', 1e9), ('1B<n<10B', 1e10)]
     return next((name for name, limit in steps if n < limit), '10B<n<100B')
 
+# %% ../../nbs/62_standards.card.ipynb #857af2ed
 def dataset_info(
     samples:Samples, # any samples
     download_size:int=None # bytes of the Parquet files; None: not stated
@@ -95,7 +98,7 @@ def dataset_info(
         dataset_size=sum(p.table.nbytes for p in parts.values()))).to_dataset_card_data(card)
     return {k: v for k, v in card['dataset_info'].items() if v is not None}
 
-# %% ../../nbs/62_standards.card.ipynb #948163be
+# %% ../../nbs/62_standards.card.ipynb #334a0886
 def card_head(
     samples:Samples, # any samples
     download_size:int=None # bytes of the Parquet files; None: not stated
@@ -108,7 +111,7 @@ def card_head(
     files = [dict(split=n, path=f'data/{n}-*') for n in samples.by_split()]
     return meta | dict(configs=[dict(config_name='default', data_files=files)], dataset_info=dataset_info(samples, download_size))
 
-# %% ../../nbs/62_standards.card.ipynb #ef5168e2
+# %% ../../nbs/62_standards.card.ipynb #e177ebd7
 _mark = re.compile(r'([\\`*_{}\[\]()#+!|~=-])')
 
 def escape_md(
@@ -128,7 +131,7 @@ def _said(info, *keys):
 def _table(head, rows): return '\n'.join(['| ' + ' | '.join(head) + ' |', '|' + ' --- |' * len(head),
     *('| ' + ' | '.join(map(str, r)) + ' |' for r in rows)]) + '\n'
 
-# %% ../../nbs/62_standards.card.ipynb #dbee8c0c
+# %% ../../nbs/62_standards.card.ipynb #e590d0bb
 def _composition(f):
     "Rows, classes and columns as Markdown tables"
     names, some = list(f['splits']), list(next(iter(f['classes'].values()), {}))
@@ -139,6 +142,7 @@ def _composition(f):
     cols = [(f'`{re.sub("[`|]", "", c)[:60]}`', d['type'], f'{d["missing"]:,}') for c, d in f['columns'].items()]
     return _table(['', *names, 'all'], rows) + '\n' + _table(['column', 'type', 'missing'], cols)
 
+# %% ../../nbs/62_standards.card.ipynb #d30f6c3e
 def _quality(f, report):
     "Duplicates and findings as Markdown"
     n = report.counts
@@ -155,7 +159,7 @@ def _processing(f):
         f'`{str(s["key"])[:12]}`') for s in f['steps'][:100]]) if f['steps'] else 'No recorded steps.\n'
     return (f'Could not be read and was left out: {q}.\n\n' if q else 'Nothing had to be left out on reading.\n\n') + steps
 
-# %% ../../nbs/62_standards.card.ipynb #6bb4ba7c
+# %% ../../nbs/62_standards.card.ipynb #b2312527
 _sections = {'Motivation and uses': dict(dataUseCases='Made for', dataLimitations='Limits', dataBiases='Biases'),
     'Collection': dict(dataCollection='How', dataCollectionType='Kind', dataCollectionTimeframe='Time', dataAnnotationProtocol='Labels'),
     'Personal data': dict(personalSensitiveInformation='Stated'),
@@ -164,7 +168,7 @@ _sections = {'Motivation and uses': dict(dataUseCases='Made for', dataLimitation
 
 def _section(title, keys, info): return f'## {title}\n\n' + '\n'.join(f'- {name}: {_said(info, k)}' for k, name in keys.items()) + '\n'
 
-# %% ../../nbs/62_standards.card.ipynb #e7566903
+# %% ../../nbs/62_standards.card.ipynb #3d446794
 def card_body(
     samples:Samples, # any samples
     report:Report # what a check found
@@ -177,6 +181,7 @@ def card_body(
         keys in _sections.items())]
     return '\n'.join(parts)
 
+# %% ../../nbs/62_standards.card.ipynb #8949895c
 def card(
     samples:Samples, # any samples
     report:Report=None, # what a check found; None: the profile 'publish' is run
@@ -187,7 +192,7 @@ def card(
     head = yaml.safe_dump(card_head(samples, download_size), sort_keys=False, allow_unicode=True, width=1000)
     return f'---\n{head}---\n\n{card_body(samples, report or check(samples, "publish"))}'
 
-# %% ../../nbs/62_standards.card.ipynb #00f0de0b
+# %% ../../nbs/62_standards.card.ipynb #54d7778c
 def enlist(
     root, # folder of a saved data set
     *paths # relative paths of files in it that were written or changed on purpose
@@ -199,6 +204,7 @@ def enlist(
     m.pop('digest')
     write_json(root/'manifest.json', m | dict(digest=digest(m)))
 
+# %% ../../nbs/62_standards.card.ipynb #cf606f0c
 def write_text(
     path, # file to write
     text:str # its text
@@ -208,7 +214,7 @@ def write_text(
     tmp.write_text(text, encoding='utf-8', newline='\n')
     os.replace(tmp, path)
 
-# %% ../../nbs/62_standards.card.ipynb #90a9a405
+# %% ../../nbs/62_standards.card.ipynb #2df682b3
 def write_card(
     path, # folder of a saved data set
     samples:Samples=None, # what was saved there; None: it is loaded
@@ -222,6 +228,7 @@ def write_card(
     enlist(path, 'README.md')
     return path/'README.md'
 
+# %% ../../nbs/62_standards.card.ipynb #86d6ba5b
 def read_card(
     path # folder of a data set, or a card
 )->tuple: # (the YAML head as a dictionary, the Markdown below it)

@@ -42,7 +42,7 @@ class Report:
     @property
     def ok(self): return not self.errors
 
-# %% ../../nbs/61_standards.check.ipynb #59b10a6b
+# %% ../../nbs/61_standards.check.ipynb #5bf2e87b
 def check(
     data, # `Samples`, or the folder of a saved data set
     profile:str='core', # 'core', 'labelled' or 'publish': each runs the rules of those before it
@@ -57,6 +57,7 @@ def check(
         if profiles.index(r.profile) <= profiles.index(profile)]
     return Report(ctx, profile, [(r, *_run(r, ctx)) for r in progress(chosen, 'checking')])
 
+# %% ../../nbs/61_standards.check.ipynb #a0a140ed
 def _run(r, ctx):
     "Run a rule; one that breaks is an error in the report, not the end of it"
     try: return run_rule(r, ctx)
@@ -65,7 +66,7 @@ def _run(r, ctx):
 
 Samples.check = check      # so that samples.check() works wherever this module is imported
 
-# %% ../../nbs/61_standards.check.ipynb #0f4a25ee
+# %% ../../nbs/61_standards.check.ipynb #8fde3240
 _style = """<style>.pn-r{border-collapse:collapse;font-size:13px;line-height:1.35}.pn-r td{max-width:19rem;overflow-wrap:anywhere}
 .pn-r td,.pn-r th{padding:6px 10px 6px 0!important;text-align:left!important;vertical-align:top;white-space:normal;
 border-bottom:1px solid #d0d5dd}
@@ -81,7 +82,7 @@ def _esc(v, n=200):
 
 def _short(i): return i[:8] + i[64:] if len(i) >= 64 else i[:60]
 
-# %% ../../nbs/61_standards.check.ipynb #d3d068ee
+# %% ../../nbs/61_standards.check.ipynb #95ed77af
 @patch
 def _thumb(self:Report, i):
     "One image of the evidence, as HTML"
@@ -93,6 +94,7 @@ def _thumb(self:Report, i):
     note = _esc(' '.join(self._note(i)), 30)
     return f'<figure><img alt="{note}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}">{note}</figure>'
 
+# %% ../../nbs/61_standards.check.ipynb #e5db505f
 @patch
 def _note(self:Report, i):
     "Label and split of a row"
@@ -101,7 +103,7 @@ def _note(self:Report, i):
     if names and isinstance(label, int) and 0 <= label < len(names): row['label'] = names[label]
     return [str(v) if v is not None else '–' for v in row.values()]
 
-# %% ../../nbs/61_standards.check.ipynb #1e9ad27c
+# %% ../../nbs/61_standards.check.ipynb #000bfc4e
 @patch
 def _evidence(self:Report, f, n=4):
     "The first rows of a finding's evidence, as HTML"
@@ -120,7 +122,7 @@ def __repr__(self:Report):
     return (f'{self.ctx.name}: {what} · {plural(len(self.results), "rule")} ({self.profile}): {found} found something, '
             f'{len(self.passed)} passed, {len(self.not_applicable)} not applicable')
 
-# %% ../../nbs/61_standards.check.ipynb #c2592af4
+# %% ../../nbs/61_standards.check.ipynb #0e736d32
 def _title(r): return _esc(catalogue[r].title) if r in catalogue else ''
 
 @patch
@@ -132,6 +134,7 @@ def _row(self:Report, f):
             f'<td><b>{_esc(f.rule)}</b> {_title(f.rule)}<br><small>{_esc(f.where, 60)}</small></td>'
             f'<td>{_esc(f.message)}{measured}</td><td>{self._evidence(f)}</td><td>{_esc(f.hint)}</td></tr>')
 
+# %% ../../nbs/61_standards.check.ipynb #c3b80834
 @patch
 def _repr_html_(self:Report):
     "The findings as a table, then what passed and what did not apply"
@@ -142,7 +145,7 @@ def _repr_html_(self:Report):
             + (f'<details class="pn-na"><summary>Not applicable: {len(self.not_applicable)}</summary><ul>{na}</ul></details>'
             if na else ''))
 
-# %% ../../nbs/61_standards.check.ipynb #9ba08728
+# %% ../../nbs/61_standards.check.ipynb #483eae05
 class Planter:
     "Rows to change and to add, and what a checker is expected to find"
     def __init__(self, samples, seed):
@@ -172,7 +175,7 @@ class Planter:
     def edit(self, i, **changes): self.edits.update({(int(i), c): v for c, v in changes.items()})
     def expect(self, rule, *ids): self.expected.append((rule, list(ids)))
 
-# %% ../../nbs/61_standards.check.ipynb #ed753cc7
+# %% ../../nbs/61_standards.check.ipynb #64945f34
 @patch
 def planted(self:Planter):
     "The samples with everything that was planted"
@@ -184,7 +187,7 @@ def planted(self:Planter):
         s = s.with_column(c, pa.array(values, s.table.schema.field(c).type if c in s.columns else pa.string()))
     return s._new(pa.concat_tables([s.table, pa.Table.from_pylist(self.rows, schema=s.table.schema)]), info=self.info)
 
-# %% ../../nbs/61_standards.check.ipynb #8c39f175
+# %% ../../nbs/61_standards.check.ipynb #d7d180ec
 def _plant_copies(p):
     held = 'test' if (p.split == 'test').any() else 'valid'
     i, j, a, b = p.pick(held), p.pick('train'), p.pick('train'), p.pick(held)
@@ -202,13 +205,14 @@ def _plant_labels(p):
     p.expect('PN201', p.ids[j]); p.edit(j, label=None)
     if k > 1: p.expect('PN306', p.ids[m], p.copy(m, label=(p.samples[m]['label'] + 1) % k))
 
+# %% ../../nbs/61_standards.check.ipynb #d5fd6c38
 def _plant_text(p):
     i, j = p.pick(), p.pick()
     text = p.samples[j]['text'] + '联系jo@example.com'
     p.edit(i, text=' '); p.expect('PN216', p.ids[i])
     p.edit(j, text=text, digest=digest(text)); p.expect('PN701', p.ids[j])
 
-# %% ../../nbs/61_standards.check.ipynb #443b6e7d
+# %% ../../nbs/61_standards.check.ipynb #a4110d83
 def _plant_media(p):
     m, i, j = p.samples.media, p.pick(), p.pick()
     value = p.samples[j][m]
@@ -225,13 +229,14 @@ def _plant_range(p):
         constraints=dict(minimum=low, maximum=high))}
     p.edit(i, **{name: high + 10 * (high - low + 1)}); p.expect('PN214', p.ids[i])
 
+# %% ../../nbs/61_standards.check.ipynb #1a084c0b
 def _plant_description(p):
     real = Counter(p.split.tolist()) + Counter(r['split'] for r in p.rows)
     p.info |= dict(license='CC BY 4.0',
         dataset_info=dict(splits=[dict(name=s, num_examples=n + 7 * (s == 'train')) for s, n in sorted(real.items())]))
     p.expect('PN102', 'info.license'); p.expect('PN312', 'info.dataset_info')
 
-# %% ../../nbs/61_standards.check.ipynb #2f00324b
+# %% ../../nbs/61_standards.check.ipynb #47f7134c
 def plant_defects(
     samples:Samples, # at least 20 sound rows; split here if it has no column `split`
     seed:int=0 # the same seed plants the same defects
@@ -250,7 +255,7 @@ def missed(
     named = {(f.rule, e) for f in report.findings for e in f.evidence}
     return [(r, ids) for r, ids in planted if not all((r, i) in named for i in ids)]
 
-# %% ../../nbs/61_standards.check.ipynb #b69b3c18
+# %% ../../nbs/61_standards.check.ipynb #085cece8
 @patch
 def plot(self:Report): # a matplotlib Figure
     "Findings by rule: how many rows or paths each is about"
@@ -266,7 +271,7 @@ def plot(self:Report): # a matplotlib Figure
     plt.close(fig)
     return fig
 
-# %% ../../nbs/61_standards.check.ipynb #19d28b84
+# %% ../../nbs/61_standards.check.ipynb #e1f223c2
 @patch
 def to_frame(self:Report): # a DataFrame, one row a finding
     "The findings as a table"
@@ -282,6 +287,7 @@ def to_dict(self:Report)->dict: # what JSON can hold
         findings=[{k: plain(v) for k, v in vars(f).items()} for f in self.findings], passed=self.passed,
         not_applicable=self.not_applicable)
 
+# %% ../../nbs/61_standards.check.ipynb #f5036eaa
 @patch
 def to_json(self:Report,
     path=None # file to write, too
@@ -290,7 +296,7 @@ def to_json(self:Report,
     if path is not None: write_json(path, self.to_dict())
     return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
-# %% ../../nbs/61_standards.check.ipynb #59daa287
+# %% ../../nbs/61_standards.check.ipynb #1cd6192f
 _levels = dict(E='error', W='warning', I='note')
 
 @patch
@@ -305,6 +311,7 @@ def _sarif_result(self:Report, f, index):
         partialFingerprints={'finding/v1': digest([f.rule, f.where, f.message])},
         properties=dict(total=f.total, evidence=list(f.evidence[:20])))
 
+# %% ../../nbs/61_standards.check.ipynb #e4e841b4
 @patch
 def to_sarif(self:Report,
     path=None # file to write, too

@@ -21,7 +21,7 @@ from .card import card, enlist, write_text
 from .check import Report, check
 from .rules import Context, Finding, Rule, rai, run_rule, spdx, walk
 
-# %% ../../nbs/63_standards.croissant.ipynb #99835644
+# %% ../../nbs/63_standards.croissant.ipynb #9c63d90a
 _kinds = [(pa.types.is_boolean, 'sc:Boolean'), (pa.types.is_integer, 'sc:Integer'), (pa.types.is_floating, 'sc:Float'),
     (pa.types.is_decimal, 'sc:Float'), (pa.types.is_date, 'sc:Date'), (pa.types.is_timestamp, 'sc:DateTime'),
           (pa.types.is_string, 'sc:Text'), (pa.types.is_large_string, 'sc:Text'), (pa.types.is_null, 'sc:Text')]
@@ -36,6 +36,7 @@ def _is_list(t): return pa.types.is_list(t) or pa.types.is_large_list(t) or pa.t
 def _source(column, path=None): return dict(fileSet={'@id': 'parquet-files'},
     extract=dict(column=column)) | (dict(transform=dict(jsonPath=path)) if path else {})
 
+# %% ../../nbs/63_standards.croissant.ipynb #8a02da69
 def field(
     name:str, # column
     t:pa.DataType, # its Arrow type
@@ -50,6 +51,7 @@ def field(
     if _is_list(inner): return node | dict(isArray=True, arrayShape='-1,-1', dataType=_kind(name, inner.value_type), source=_source(name))
     return node | array | dict(dataType=_kind(name, inner), source=_source(name))
 
+# %% ../../nbs/63_standards.croissant.ipynb #82183064
 def _sub(name, f):
     "A part of a struct, as a field below its column"
     array = dict(isArray=True, arrayShape='-1') if _is_list(f.type) else {}
@@ -58,7 +60,7 @@ def _sub(name, f):
     return {'@type': 'cr:Field', '@id': f'samples/{name}/{f.name}', 'name': f.name, 'dataType': _kind(f'{name}.{f.name}', t),
         'source': _source(name, f.name)} | array
 
-# %% ../../nbs/63_standards.croissant.ipynb #0c1b3c44
+# %% ../../nbs/63_standards.croissant.ipynb #dd248d9b
 _roles = dict(train='cr:TrainingSplit', valid='cr:ValidationSplit', validation='cr:ValidationSplit', test='cr:TestSplit')
 
 def _enumeration(id, kind, columns, rows):
@@ -67,6 +69,7 @@ def _enumeration(id, kind, columns, rows):
     return {'@type': 'cr:RecordSet', '@id': id, 'name': id, 'dataType': kind, 'key': {'@id': f'{id}/{next(iter(columns))}'},
         'field': fields, 'data': [{f'{id}/{n}': v for n, v in zip(columns, r)} for r in rows]}
 
+# %% ../../nbs/63_standards.croissant.ipynb #13e129ec
 def record_sets(
     samples:Samples # any samples
 )->list: # `classes` and `splits` where there are any, and `samples`
@@ -84,7 +87,7 @@ def record_sets(
     return sets + [{'@type': 'cr:RecordSet', '@id': 'samples', 'name': 'samples', 'description': 'One record a sample.',
         'key': {'@id': 'samples/id'}, 'field': list(fields.values())}]
 
-# %% ../../nbs/63_standards.croissant.ipynb #e89f9866
+# %% ../../nbs/63_standards.croissant.ipynb #b453b36f
 _context = {'@language': 'en', '@vocab': 'https://schema.org/', 'arrayShape': 'cr:arrayShape', 'citeAs': 'cr:citeAs',
     'column': 'cr:column', 'conformsTo': 'dct:conformsTo', 'containedIn': 'cr:containedIn',
     'cr': 'http://mlcommons.org/croissant/', 'rai': 'http://mlcommons.org/croissant/RAI/', 'data': {'@id': 'cr:data', '@type': '@json'},
@@ -100,13 +103,14 @@ def _person(v): return v if isinstance(v, dict) and v.get('@type') in ('Person',
     'sc:Organization') else {'@type': 'Person', 'name': str(v.get('name', v) if isinstance(v, dict) else v)}
 def _many(v): return v if isinstance(v, list) else [v]
 
+# %% ../../nbs/63_standards.croissant.ipynb #b32ce065
 def _license(v):
     "The address of a listed licence; else what was stated"
     try: name = spdx(v)
     except DataError: return str(v)
     return f'https://spdx.org/licenses/{name}.html' if re.fullmatch(r'[\w.+-]+', name) and not name.startswith('LicenseRef') else name
 
-# %% ../../nbs/63_standards.croissant.ipynb #c1886b3b
+# %% ../../nbs/63_standards.croissant.ipynb #5dcc3dc3
 def croissant_document(
     samples:Samples, # what is described
     files # list of {'path', 'sha256', 'size'} of the Parquet files
@@ -126,6 +130,7 @@ def croissant_document(
     return {'@context': _context, '@type': 'sc:Dataset', 'conformsTo': 'http://mlcommons.org/croissant/1.1', **head,
         **{k: v for k, v in said.items() if v}, 'distribution': [*objects, file_set], 'recordSet': record_sets(samples)}
 
+# %% ../../nbs/63_standards.croissant.ipynb #149d3c33
 def to_croissant(
     folder, # folder of a saved data set
     samples:Samples=None # what was saved there; None: it is loaded
@@ -138,7 +143,7 @@ def to_croissant(
     enlist(folder, 'croissant.json')
     return folder/'croissant.json'
 
-# %% ../../nbs/63_standards.croissant.ipynb #584047d6
+# %% ../../nbs/63_standards.croissant.ipynb #e0583929
 def _reaches_out(doc):
     "Why a Croissant document would reach for something outside its folder, or None"
     stack = [(doc, True)]
@@ -156,6 +161,7 @@ def _reaches_out(doc):
 
 _safety = ('PN105', 'PN106', 'PN302')   # what must hold before another program may follow the file
 
+# %% ../../nbs/63_standards.croissant.ipynb #e3be3608
 @contextmanager
 def _quiet():
     "Keep the warnings of the reference implementation out of the log; they become findings"
@@ -165,6 +171,7 @@ def _quiet():
     try: yield
     finally: logging.set_verbosity(level)
 
+# %% ../../nbs/63_standards.croissant.ipynb #47532219
 def _mlcroissant(ctx):
     "What the reference implementation says, as keyword arguments of findings"
     import mlcroissant as mlc
@@ -177,7 +184,7 @@ def _mlcroissant(ctx):
         for m in sorted(map(str, messages)): yield dict(where='croissant.json', severity=severity, message=m[:400],
             evidence=['croissant.json'])
 
-# %% ../../nbs/63_standards.croissant.ipynb #f48db557
+# %% ../../nbs/63_standards.croissant.ipynb #e3f6023e
 def _reads(ctx):
     "Findings on whether the reference implementation accepts the file; it is not started on one that reaches out"
     why = _reaches_out(ctx.croissant)
@@ -196,7 +203,7 @@ def validate_croissant(
     report = check(folder, 'publish', rules=('PN101', 'PN102', 'PN103', 'PN105', 'PN106', 'PN107', 'PN302'))
     return Report(report.ctx, 'croissant', [*report.results, (_reference, *run_rule(_reference, report.ctx))])
 
-# %% ../../nbs/63_standards.croissant.ipynb #dfef55bf
+# %% ../../nbs/63_standards.croissant.ipynb #043a1857
 def croissant_records(
     folder, # folder with a croissant.json
     record_set:str='samples' # '@id' of the record set
@@ -215,13 +222,14 @@ def croissant_records(
         for r in records: yield {k.removeprefix(f'{record_set}/'): v if k in raw else _decoded(v, f'{k}/') for k, v in r.items()}
     except Exception as e: raise DataError(f'the Croissant file of {ctx.name} cannot be read: {" ".join(str(e).split())[:300]}') from None
 
+# %% ../../nbs/63_standards.croissant.ipynb #f9520627
 def _decoded(v, prefix=''):
     "Text as `str`, arrays as lists, parts by their own names"
     if isinstance(v, bytes): return v.decode('utf-8')
     if isinstance(v, dict): return {k.removeprefix(prefix): _decoded(x) for k, x in v.items()}
     return [_decoded(x, prefix) for x in v] if isinstance(v, (list, tuple)) or hasattr(v, 'tolist') and getattr(v, 'ndim', 0) else v
 
-# %% ../../nbs/63_standards.croissant.ipynb #2377c6c2
+# %% ../../nbs/63_standards.croissant.ipynb #a05a21de
 def compare_records(
     folder, # folder with a croissant.json
     samples:Samples, # what it should hold
@@ -237,6 +245,7 @@ def compare_records(
     if where: raise DataError(f'{len(where)} rows of the table are not among the records')
     return n
 
+# %% ../../nbs/63_standards.croissant.ipynb #423309db
 def _same_row(r, row):
     if set(r) != set(row): raise DataError(f'a record has the fields {sorted(r)}, the table {sorted(row)}')
     for k, v in row.items():
@@ -254,7 +263,7 @@ def _same(a, b):
 
 def _pixels(im): return im.mode, im.size, im.tobytes()
 
-# %% ../../nbs/63_standards.croissant.ipynb #98a224a5
+# %% ../../nbs/63_standards.croissant.ipynb #03894a85
 def publish(
     samples:Samples, # what to publish
     path, # folder to write; its parent is made
@@ -278,6 +287,7 @@ def publish(
         for d in (tmp, old): shutil.rmtree(d, ignore_errors=True)
     return path
 
+# %% ../../nbs/63_standards.croissant.ipynb #13724ad1
 def _write_all(samples, tmp, report):
     "Write everything into a hidden folder; the manifest, without which it does not load, comes last"
     shutil.rmtree(tmp, ignore_errors=True)
@@ -296,4 +306,5 @@ def _verify(folder, samples):
     if not same: raise DataError('the data set was not published: it does not read back as it was')
     compare_records(folder, samples, max_n=100)
 
+# %% ../../nbs/63_standards.croissant.ipynb #1ac63708
 Samples.publish = publish      # so that samples.publish(path) works wherever this module is imported

@@ -30,10 +30,11 @@ from fastcore.basics import patch
 from pretrain_notes.samples import (DataError, Samples, did_you_mean, digest, file_digest, inside, normalize_text, read_audio, read_image,
     _features_of, _ours)
 
-# %% ../../nbs/60_standards.rules.ipynb #574cee24
+# %% ../../nbs/60_standards.rules.ipynb #a259d043
 severities = dict(E='error', W='warning', I='info')   # an error makes `pretrain-notes check` exit with 1
 max_evidence = 1000                                   # ids kept with one finding; `total` has them all counted
 
+# %% ../../nbs/60_standards.rules.ipynb #5a4643a6
 @dataclass
 class Finding:
     "One thing that a rule has found"
@@ -50,7 +51,7 @@ class Finding:
         self.total = len(self.evidence) if self.total is None else self.total
         self.evidence = tuple(self.evidence[:max_evidence])
 
-# %% ../../nbs/60_standards.rules.ipynb #eb5d9504
+# %% ../../nbs/60_standards.rules.ipynb #382d396a
 def plural(
     n:int, # how many
     one:str, # the word for one
@@ -59,7 +60,7 @@ def plural(
     "A number with its word"
     return f'{n:,} {one if n == 1 else many or one + "s"}'
 
-# %% ../../nbs/60_standards.rules.ipynb #07ae5f12
+# %% ../../nbs/60_standards.rules.ipynb #d27e6f3c
 families = {'1': 'format', '2': 'quality', '3': 'consistency', '4': 'collection', '5': 'processing', '6': 'storage', '7': 'privacy'}
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ class Rule:
     @property
     def family(self): return families[self.id[2]]
 
-# %% ../../nbs/60_standards.rules.ipynb #2d2884a9
+# %% ../../nbs/60_standards.rules.ipynb #9a33580d
 catalogue = {}   # id to `Rule`
 
+# %% ../../nbs/60_standards.rules.ipynb #2f1c9858
 def rule(
     id:str, # 'PN' and three digits
     severity:str, # 'E', 'W' or 'I'
@@ -100,7 +102,7 @@ def rule(
         return f
     return put
 
-# %% ../../nbs/60_standards.rules.ipynb #114b3a37
+# %% ../../nbs/60_standards.rules.ipynb #0d5b35dd
 class Context:
     "All that a rule may look at"
     def __init__(self,
@@ -116,7 +118,7 @@ class Context:
         self.table = _readable(self.raw)
     def __len__(self): return self.table.num_rows
 
-# %% ../../nbs/60_standards.rules.ipynb #7a80ed78
+# %% ../../nbs/60_standards.rules.ipynb #1dbc958f
 def read_text(
     path, # file to read
     limit:int=16 * 2**20 # bytes
@@ -135,7 +137,7 @@ def _json(path):
     except FileNotFoundError: return {}, f'there is no {path.name}'
     except (ValueError, RecursionError, OSError) as e: return {}, f'{path.name} cannot be read: {e}'
 
-# %% ../../nbs/60_standards.rules.ipynb #46f4fb59
+# %% ../../nbs/60_standards.rules.ipynb #0794bfd7
 @patch
 def _open(self:Context, root):
     "Read the folder of a data set, whatever state it is in"
@@ -151,6 +153,7 @@ def _open(self:Context, root):
     try: self.raw = pa.concat_tables(t.replace_schema_metadata(tables[0].schema.metadata) for t in tables)
     except pa.ArrowInvalid as e: raise DataError(f'the Parquet files of {root.name} do not have the same columns: {e}') from None
 
+# %% ../../nbs/60_standards.rules.ipynb #c1851c1d
 @patch(as_prop=True)
 def files(self:Context):
     "Relative paths of all files of the folder, links that lead out of it included"
@@ -158,7 +161,7 @@ def files(self:Context):
         self._files = sorted(Path(d, n).relative_to(self.root).as_posix() for d, _, ns in os.walk(self.root) for n in ns)
     return self._files
 
-# %% ../../nbs/60_standards.rules.ipynb #53b922d8
+# %% ../../nbs/60_standards.rules.ipynb #f2cb3516
 max_table = 8 * 2**30   # bytes that the Parquet files of a data set may unfold to
 
 @patch
@@ -173,6 +176,7 @@ def _parquet(self:Context, rel):
         return f.read()
     except (pa.ArrowException, OSError, DataError): return None
 
+# %% ../../nbs/60_standards.rules.ipynb #a78df661
 def _readable(table):
     "`table` with the bytes of its text columns made readable where they are not UTF-8"
     for i, f in enumerate(table.schema):
@@ -183,7 +187,7 @@ def _readable(table):
             table = table.set_column(i, f, pa.array(values, f.type))
     return table
 
-# %% ../../nbs/60_standards.rules.ipynb #98d4ff25
+# %% ../../nbs/60_standards.rules.ipynb #7cdb37ff
 def _dicts(v): return [d for d in v if isinstance(d, dict)] if isinstance(v, list) else []   # what comes from outside may be anything
 
 def _text_type(t): return pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_list(t) and _text_type(t.value_type)
@@ -206,6 +210,7 @@ def features(self:Context):
 @patch(as_prop=True)
 def vocab(self:Context): return getattr(self.features.get('label'), 'names', None)
 
+# %% ../../nbs/60_standards.rules.ipynb #4f52228c
 @patch(as_prop=True)
 def text_columns(self:Context): return [f.name for f in self.table.schema if _text_type(f.type) and f.name not in (*_ours, 'label')]
 
@@ -221,6 +226,7 @@ def schema(self:Context):
     s = self.info.get('schema')
     return {str(k): v for k, v in s.items() if isinstance(v, dict)} if isinstance(s, dict) else {}
 
+# %% ../../nbs/60_standards.rules.ipynb #44712659
 @patch
 def declared(self:Context, name):
     "{column: value} of one constraint, for columns that are there"
@@ -228,7 +234,7 @@ def declared(self:Context, name):
             if c in self.table.column_names}
     return {c: d[name] for c, d in both.items() if name in d}
 
-# %% ../../nbs/60_standards.rules.ipynb #5a4b9210
+# %% ../../nbs/60_standards.rules.ipynb #6a1c9214
 @patch(as_prop=True)
 def ids(self:Context):
     "What rows are called: their `id`, or their number"
@@ -245,6 +251,7 @@ def at(self:Context, where):
 @patch(as_prop=True)
 def splits(self:Context): return np.array([str(s) for s in self.column('split')])
 
+# %% ../../nbs/60_standards.rules.ipynb #3ec32133
 @patch(as_prop=True)
 def keys(self:Context):
     "One integer a row, equal for records that are the same to a reader; -1 for an empty record"
@@ -253,7 +260,7 @@ def keys(self:Context):
         self._keys = np.where(keys == '', -1, np.unique(keys.astype(str), return_inverse=True)[1])
     return self._keys
 
-# %% ../../nbs/60_standards.rules.ipynb #f35ec98c
+# %% ../../nbs/60_standards.rules.ipynb #3c8a0fe6
 def _as_list(v): return v if isinstance(v, list) else [] if v is None else [v]
 
 def _blank(r): return all(v is None or v == '' or v == [] or (isinstance(v, float) and np.isnan(v)) for v in r.values())
@@ -270,7 +277,7 @@ def _record_keys(self:Context):
     rows = self.table.select([c for c in names if c not in (*_ours, 'label', 'labels')]).to_pylist()
     return ['' if _blank(r) else digest(r) for r in rows]
 
-# %% ../../nbs/60_standards.rules.ipynb #ff471ef0
+# %% ../../nbs/60_standards.rules.ipynb #d377a950
 class NotApplicable(Exception):
     "Raised by a rule that has nothing to look at; the message says why"
 
@@ -285,7 +292,7 @@ absences = dict(   # need to a function (context) that says why it is missing, o
     schema=lambda c: None if c.schema else "no column is declared (`info['schema']` is empty)",
     steps=lambda c: None if c.steps else 'no step is recorded')
 
-# %% ../../nbs/60_standards.rules.ipynb #bc2d497c
+# %% ../../nbs/60_standards.rules.ipynb #1b73bd82
 def run_rule(
     r, # a `Rule`, or its id
     ctx # a `Context`, or what one is made of
@@ -300,7 +307,7 @@ def run_rule(
     try: return [Finding(**dict(dict(rule=r.id, severity=r.severity, hint=r.hint), **d)) for d in r.fn(ctx)], None
     except NotApplicable as e: return [], str(e)
 
-# %% ../../nbs/60_standards.rules.ipynb #7fa92e35
+# %% ../../nbs/60_standards.rules.ipynb #d6b25dff
 def repeats(
     keys, # int (n,), equal for rows that are the same; negative: compared with nothing
     apart=None # (n,), e.g. splits: only clusters with two different values of it count
@@ -314,7 +321,7 @@ def repeats(
     idx = np.flatnonzero((n[inv] > 1) & (keys >= 0))
     return idx[np.argsort(inv[idx], kind='stable')]
 
-# %% ../../nbs/60_standards.rules.ipynb #21799ac6
+# %% ../../nbs/60_standards.rules.ipynb #17bfa281
 @rule('PN202', 'W', title='No record stands twice', hint='keep the first of each',
       source='data-linter DuplicateExample; frictionless duplicate-row; ODCS duplicateValues')
 def duplicates(ctx):
@@ -322,6 +329,7 @@ def duplicates(ctx):
     if len(idx): yield dict(where=ctx.media or 'rows', evidence=ctx.at(idx), value=len(idx) - len(np.unique(ctx.keys[idx])), threshold=0,
                             message=f'{plural(len(np.unique(ctx.keys[idx])), "record")} more than once, in {len(idx):,} rows')
 
+# %% ../../nbs/60_standards.rules.ipynb #6ad43fc2
 @rule('PN303', 'E', title='No record stands in two splits', hint='drop it from train, or split again with samples.split()',
     needs=['split'],
       source='deepchecks train_test_samples_mix; huggingface/dataset-viewer#2994')
@@ -334,7 +342,7 @@ def leaked_records(ctx):
     yield dict(where='split', evidence=ctx.at(idx), value=len(np.unique(ctx.keys[idx])), threshold=0,
                message='; '.join(f'{plural(n, "record")} both in {s}' for s, n in where.most_common()))
 
-# %% ../../nbs/60_standards.rules.ipynb #e5971934
+# %% ../../nbs/60_standards.rules.ipynb #f702b074
 @rule('PN304', 'E', title='No group stands in two splits', profile='labelled', needs=['split'],
       hint='split again with samples.split(): it keeps groups together', source='deepchecks index_leakage')
 def leaked_groups(ctx):
@@ -347,7 +355,7 @@ def leaked_groups(ctx):
         if len(idx): yield dict(where=name, evidence=ctx.at(idx), value=len(np.unique(keys[idx])), threshold=0,
                                 message=f'{plural(len(np.unique(keys[idx])), "value")} of `{name}` in more than one split')
 
-# %% ../../nbs/60_standards.rules.ipynb #7c48d4c3
+# %% ../../nbs/60_standards.rules.ipynb #a1be3c83
 def _codes(ctx):
     "(names, codes) of the labels: codes -1 for a missing label, `len(names)` or more or below -1 for one outside the set"
     labels, names = ctx.column('label'), ctx.vocab
@@ -356,6 +364,7 @@ def _codes(ctx):
     index = {str(n): i for i, n in enumerate(names)}
     return [str(n) for n in names], np.array([-1 if v is None else index.get(str(v), len(index)) for v in labels])
 
+# %% ../../nbs/60_standards.rules.ipynb #b6d6df44
 @rule('PN305', 'E', title='Every label is one of the declared classes', needs=['label'], hint='correct the label, or declare the class',
       source='TFDV ENUM_TYPE_UNEXPECTED_STRING_VALUES; deepchecks new_label_train_test')
 def unknown_labels(ctx):
@@ -373,7 +382,7 @@ def unknown_labels(ctx):
         if unseen: yield dict(where='label', severity='W', evidence=ctx.at(np.isin(codes, unseen)), value=len(unseen),
             message=f'never seen in train: {", ".join(names[i] for i in unseen[:10])}')
 
-# %% ../../nbs/60_standards.rules.ipynb #6f59a23b
+# %% ../../nbs/60_standards.rules.ipynb #1624c1cc
 @rule('PN306', 'W', title='Equal inputs have equal labels', profile='labelled', needs=['label'],
     hint='look at them and decide on one label, or drop both',
       source='deepchecks conflicting_labels')
@@ -383,6 +392,7 @@ def conflicting_labels(ctx):
     if len(idx): yield dict(where='label', evidence=ctx.at(idx), value=len(np.unique(ctx.keys[idx])), threshold=0,
                             message=f'{plural(len(np.unique(ctx.keys[idx])), "record")} with more than one label')
 
+# %% ../../nbs/60_standards.rules.ipynb #d7209ccc
 @rule('PN308', 'I', title='No class is rare', profile='labelled', needs=['label'],
     hint='collect more of it, or resample; accuracy will not tell you',
       source='cleanlab Datalab class_imbalance: rarest share under 0.1 of an even share')
@@ -394,7 +404,7 @@ def imbalance(ctx, floor=.1):
     if share.min() < least: yield dict(where='label', value=round(float(share.min()), 4), threshold=round(least, 4),
                                        message=f'the class {names[int(share.argmin())]!r} has {n.min():,} of {n.sum():,} labels')
 
-# %% ../../nbs/60_standards.rules.ipynb #7f5131c3
+# %% ../../nbs/60_standards.rules.ipynb #d6f44e21
 @rule('PN301', 'E', title='A key is unique', hint='drop the repeats, or declare another key',
     source='frictionless primary-key, unique-error; Croissant `key`')
 def unique_keys(ctx):
@@ -406,7 +416,7 @@ def unique_keys(ctx):
             threshold=0,
                                 message=f'{len(idx):,} rows share their `{name}` with another')
 
-# %% ../../nbs/60_standards.rules.ipynb #6be5fd68
+# %% ../../nbs/60_standards.rules.ipynb #69fe6aa7
 def walk(
     x, # what JSON can hold
     path:str='' # where we are
@@ -420,13 +430,14 @@ def walk(
             stack += [(f'{path}.{k}', v) for k, v in reversed(x.items()) if k not in ('@context', 'data', 'examples')]
         elif isinstance(x, list): stack += [(f'{path}[{i}]', v) for i, v in reversed(list(enumerate(x)))]
 
+# %% ../../nbs/60_standards.rules.ipynb #c562864f
 @patch(as_prop=True)
 def croissant(self:Context):
     "The Croissant document of the folder; {} where there is none that can be read"
     if not hasattr(self, '_croissant'): self._croissant, self.croissant_error = _json(self.root/'croissant.json')
     return self._croissant
 
-# %% ../../nbs/60_standards.rules.ipynb #b840766d
+# %% ../../nbs/60_standards.rules.ipynb #b90d2dca
 def _dangling(ctx):
     "(where, message, ids) of references that lead nowhere"
     for c, other in ctx.declared('references').items():
@@ -445,6 +456,7 @@ def _dangling(ctx):
         bad = sorted({d['@id'] for _, d in nodes if len(d) == 1 and isinstance(d.get('@id'), str)} - ids)
         if bad: yield 'croissant.json', f'refers to {bad[0]!r}, which it does not define' + did_you_mean(bad[0], sorted(ids)), bad
 
+# %% ../../nbs/60_standards.rules.ipynb #35f7e053
 @patch
 def exists(self:Context, rel):
     "Is there a file at a relative path inside the folder?"
@@ -456,7 +468,7 @@ def exists(self:Context, rel):
 def references(ctx):
     for where, message, ids in _dangling(ctx): yield dict(where=where, message=message, evidence=list(ids), value=len(ids), threshold=0)
 
-# %% ../../nbs/60_standards.rules.ipynb #222be08b
+# %% ../../nbs/60_standards.rules.ipynb #db5853f1
 def read_front_matter(
     text:str # a Markdown file
 )->tuple: # (the YAML head as a dictionary, the rest)
@@ -475,7 +487,7 @@ def read_front_matter(
     if not isinstance(meta, dict): raise DataError('the head of the card is not a mapping of keys to values')
     return meta, body
 
-# %% ../../nbs/60_standards.rules.ipynb #11f2cc06
+# %% ../../nbs/60_standards.rules.ipynb #f38e2047
 @patch(as_prop=True)
 def card(self:Context):
     "The YAML head of README.md; {} where there is none"
@@ -491,7 +503,7 @@ def _counts(info):
     names = label.get('names') if isinstance(label, dict) else None
     return splits, list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else None
 
-# %% ../../nbs/60_standards.rules.ipynb #9130bfa4
+# %% ../../nbs/60_standards.rules.ipynb #c3028a9e
 @rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again',
     source='Hugging Face dataset_info; TFDV DATASET_LOW_NUM_EXAMPLES')
 def stated_counts(ctx):
@@ -511,7 +523,7 @@ def stated_counts(ctx):
         if wrong: yield dict(where=where, message='; '.join(wrong), evidence=[where], value=sum(real.values()),
             threshold=sum(n for n in splits.values() if isinstance(n, int)))
 
-# %% ../../nbs/60_standards.rules.ipynb #c8f04b92
+# %% ../../nbs/60_standards.rules.ipynb #619ad30d
 required = ('name', 'description', 'license', 'url', 'creator',
     'datePublished')   # Croissant 1.1, "Required"; and conformsTo, in the file
 
@@ -530,6 +542,7 @@ def _described(d, keys, where):
     if 'url' not in missing and not re.match(r'https?://[^\s]{3,2000}$', str(d.get('url'))):
         yield dict(where=f'{where}.url', message=f'{str(d["url"])[:40]!r} is no http address', evidence=[f'{where}.url'])
 
+# %% ../../nbs/60_standards.rules.ipynb #3afe7152
 @rule('PN101', 'E', title='The description says what it must', needs=['info'], hint='add the keys to samples.info',
     source='Croissant 1.1, Required')
 def complete_description(ctx):
@@ -537,10 +550,11 @@ def complete_description(ctx):
     if ctx.root and 'croissant.json' in ctx.files: yield from _described(ctx.croissant, (*required, 'conformsTo', '@context', '@type'),
         'croissant.json')
 
-# %% ../../nbs/60_standards.rules.ipynb #28d412a8
+# %% ../../nbs/60_standards.rules.ipynb #b834a3ec
 _cc = re.compile(r'https?://creativecommons\.org/(?:licenses/(by(?:-nc)?(?:-sa|-nd)?)/(\d\.\d)|publicdomain/(zero)/(1\.0))(?:/.{0,40})?',
     re.I)
 
+# %% ../../nbs/60_standards.rules.ipynb #d64585f8
 def spdx(
     license:str # an SPDX expression, or the address of a licence at spdx.org or creativecommons.org
 )->str: # the expression as SPDX spells it
@@ -562,7 +576,7 @@ def spdx(
             if near else ': see https://spdx.org/licenses'))
     return s if plain != s else checked.normalized_expression
 
-# %% ../../nbs/60_standards.rules.ipynb #fcd8d588
+# %% ../../nbs/60_standards.rules.ipynb #d4575c3b
 @rule('PN102', 'E', title='The licence is an SPDX expression', needs=['info'],
     hint='write it as at https://spdx.org/licenses, e.g. CC-BY-4.0', source='SPDX 2.3 Annex D; license-expression')
 def valid_license(ctx):
@@ -581,7 +595,7 @@ def valid_license(ctx):
         try: v and spdx(v)
         except DataError as e: yield dict(where='license', message=str(e), value=str(v)[:60], evidence=ctx.at(rows == v))
 
-# %% ../../nbs/60_standards.rules.ipynb #88228e07
+# %% ../../nbs/60_standards.rules.ipynb #bc93612c
 _dataset = '''name description license url creator datePublished conformsTo version keywords publisher dateCreated dateModified sameAs
  sdLicense sdLicence inLanguage citeAs isLiveDataset sdVersion sdPublisher sdDatePublished distribution recordSet
  citation alternateName author contributor funder funding identifier isAccessibleForFree isBasedOn spatialCoverage
@@ -600,7 +614,7 @@ _info = '''schema dataset_info license_name license_link license_text task_categ
  size_categories source_datasets annotations_creators language_creators multilinguality configs
  hasSensitivePersonalInformation'''.split()
 
-# %% ../../nbs/60_standards.rules.ipynb #4a3c8068
+# %% ../../nbs/60_standards.rules.ipynb #63ce3fc9
 def _unknown(keys, known): return [k for k in keys if isinstance(k, str) and ':' not in k and k not in known]
 
 @rule('PN103', 'W', title='The description uses known names', needs=['info'],
@@ -620,7 +634,7 @@ def _near(k, known):
     close = get_close_matches(k.lower(), [n.lower() for n in known], n=1)
     return f' - did you mean {next(n for n in known if n.lower() == close[0])!r}?' if close else ''
 
-# %% ../../nbs/60_standards.rules.ipynb #7dabe7a1
+# %% ../../nbs/60_standards.rules.ipynb #0f08f771
 @rule('PN107', 'E', 'table', title='The columns are those declared', hint='rename or declare the column',
     source='frictionless blank-label, duplicate-label, missing-label, extra-label; TFDV SCHEMA_NEW_COLUMN')
 def declared_columns(ctx):
@@ -636,12 +650,13 @@ def declared_columns(ctx):
         for c in sorted(set(names) - declared - free): yield dict(where=where, message=f'the column {c!r} is there, but not declared'
             + did_you_mean(c, sorted(declared)), evidence=[c])
 
+# %% ../../nbs/60_standards.rules.ipynb #5ba150a4
 def _columns(ctx):
     "Columns that the Croissant file takes from the data"
     if not (ctx.root and 'croissant.json' in ctx.files): return set()
     return {d['column'] for _, d in walk(ctx.croissant) if isinstance(d.get('column'), str)}
 
-# %% ../../nbs/60_standards.rules.ipynb #d7efa09a
+# %% ../../nbs/60_standards.rules.ipynb #f0cc343a
 _patterns = dict(integer=r'[+-]?[0-9]+', number=r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', boolean=r'(?i:true|false|0|1)',
     date=r'[0-9]{4}-[0-9]{2}-[0-9]{2}',
                  datetime=r'[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+(Z|[+-][0-9]{2}:?[0-9]{2})?')
@@ -661,7 +676,7 @@ def _mistyped(col, kind):
     if kind.startswith('date'): bad |= np.array([v is not None and not _date_ok(v.strip()) for v in col.to_pylist()])
     return bad
 
-# %% ../../nbs/60_standards.rules.ipynb #e89903bb
+# %% ../../nbs/60_standards.rules.ipynb #70d94489
 @rule('PN108', 'E', 'table', title='Every value has its declared type', needs=['schema'],
     hint='cast the column, or declare the wider type', source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
 def declared_types(ctx):
@@ -676,7 +691,7 @@ def declared_types(ctx):
         if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
             message=f'{str(ctx.table[c][int(bad.argmax())].as_py())[:40]!r} is no {kind}')
 
-# %% ../../nbs/60_standards.rules.ipynb #e71f165a
+# %% ../../nbs/60_standards.rules.ipynb #9c4e2d76
 def _offends(col, name, limit):
     "Which values break one constraint; null breaks none. Raises `DataError` for a constraint that cannot be applied"
     try:
@@ -689,6 +704,7 @@ def _offends(col, name, limit):
     except (pa.ArrowException, TypeError,
         ValueError) as e: raise DataError(f'the constraint {name}={str(limit)[:60]} cannot be applied: {str(e)[:100]}') from None
 
+# %% ../../nbs/60_standards.rules.ipynb #8d02a66d
 @rule('PN214', 'W', 'table', title='Every value is in its declared range', needs=['schema'],
     hint='correct the values, or widen the declaration', source='frictionless constraint-error; ODCS invalidValues; pandera Check')
 def declared_ranges(ctx):
@@ -701,7 +717,7 @@ def declared_ranges(ctx):
         if bad.any(): yield dict(where=c, evidence=ctx.at(bad), value=str(ctx.table[c][int(bad.argmax())].as_py())[:40],
             threshold=str(v)[:60], message=f'{plural(int(bad.sum()), "value")} outside {name} {str(v)[:60]}')
 
-# %% ../../nbs/60_standards.rules.ipynb #08be2786
+# %% ../../nbs/60_standards.rules.ipynb #12d3e30a
 @rule('PN110', 'E', 'text', title='Text is clean UTF-8', needs=['text'], hint='decode the source again, with its real encoding',
     source='frictionless encoding-error')
 def clean_text(ctx):
@@ -718,11 +734,12 @@ def clean_text(ctx):
         if bad.any(): yield dict(where=c, message=f'{plural(int(bad.sum()), "text")} not in UTF-8', evidence=ctx.at(bad),
             value=int(bad.sum()), threshold=0)
 
+# %% ../../nbs/60_standards.rules.ipynb #7faa99a1
 def _utf8(b):
     try: return b.decode() is not None
     except UnicodeDecodeError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #dddb4b21
+# %% ../../nbs/60_standards.rules.ipynb #772ed416
 _magic = {'.wav': (b'RIFF', b'RF64', b'RIFX'), '.flac': (b'fLaC',), '.ogg': (b'OggS',),
     '.mp3': (b'ID3', b'\xff\xfb', b'\xff\xf3', b'\xff\xf2', b'\xff\xfa')}
 
@@ -736,6 +753,7 @@ def _undecodable(kind, r, root=None):
         elif suffix in _magic and not b.startswith(_magic[suffix]): return f'mislabelled: named {suffix}, but it is not'
     except DataError as e: return str(e)
 
+# %% ../../nbs/60_standards.rules.ipynb #32be9304
 @rule('PN111', 'E', 'media', title='Every image and sound decodes', needs=['media'], hint='re-encode or drop the file',
     source='datatrove mime_filter; TFDV LOW_SUPPORTED_IMAGE_FRACTION')
 def decodes(ctx):
@@ -751,7 +769,7 @@ def decodes(ctx):
     if unread: yield dict(where='audio', severity='I', value=unread,
         message=f'{plural(unread, "file")} not WAV: the first bytes were looked at, no more')
 
-# %% ../../nbs/60_standards.rules.ipynb #3dce4d4b
+# %% ../../nbs/60_standards.rules.ipynb #734535f3
 @rule('PN201', 'E', 'table', title='Required values are there',
     hint="label or drop the rows, or declare in info['schema'] that it is not required",
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
@@ -762,6 +780,7 @@ def missing_values(ctx):
         if null.any(): yield dict(where=c, evidence=ctx.at(null), value=round(float(null.mean()), 6), threshold=0,
             message=f'{int(null.sum()):,} of {len(ctx):,} values missing')
 
+# %% ../../nbs/60_standards.rules.ipynb #24cd49e0
 @rule('PN216', 'W', title='No record is empty, no column constant', hint='drop it',
     source='data-linter EmptyExample; deepchecks is_single_value')
 def empty(ctx):
@@ -773,7 +792,7 @@ def empty(ctx):
         if len(pc.unique(ctx.table[f.name])) == 1:
             yield dict(where=f.name, value=1, threshold=2, message=f'every value is {str(ctx.table[f.name][0].as_py())[:40]!r}')
 
-# %% ../../nbs/60_standards.rules.ipynb #ef3d73b2
+# %% ../../nbs/60_standards.rules.ipynb #54e25fd1
 @patch
 def says(self:Context, key):
     "What the description says under a name, with or without its prefix"
@@ -789,6 +808,7 @@ def collection(ctx):
 def _records(ctx): return [(f'steps[{i}] {r.get("name", "")}'.strip(), r) for i, s in enumerate(ctx.steps)
     if isinstance(r := getattr(s, 'record', s), dict)]
 
+# %% ../../nbs/60_standards.rules.ipynb #656823bd
 @rule('PN501', 'E', title='Each step names its parents, code, parameters and seed', needs=['steps'],
     hint='run it through pretrain_notes.steps.step', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
 def provenance(ctx):
@@ -798,7 +818,7 @@ def provenance(ctx):
         if missing: yield dict(where=where, message=f'does not say {", ".join(missing)}', evidence=[where], value=6 - len(missing),
             threshold=6)
 
-# %% ../../nbs/60_standards.rules.ipynb #0cd89924
+# %% ../../nbs/60_standards.rules.ipynb #a1549d31
 @rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'], hint='remove rows with samples.drop_rows(mask, reason=...)',
     source='datatrove exclusion_writer; ChenghaoMou/text-dedup#96')
 def removed_rows(ctx):
@@ -810,6 +830,7 @@ def removed_rows(ctx):
         if n_in - n_out > named: yield dict(where=where, message=f'{plural(n_in - n_out, "row")} gone, {named} with a reason',
             evidence=[where], value=named, threshold=n_in - n_out)
 
+# %% ../../nbs/60_standards.rules.ipynb #c341b852
 @rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'], hint='split first, fit on train alone',
     source='deepchecks train-test validation')
 def split_first(ctx):
@@ -818,7 +839,7 @@ def split_first(ctx):
     for where, r in fitted:
         if not r.get('split'): yield dict(where=where, message='was fitted to rows that had no split yet', evidence=[where])
 
-# %% ../../nbs/60_standards.rules.ipynb #153421c4
+# %% ../../nbs/60_standards.rules.ipynb #03f147f5
 @rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'],
     hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
 def manifest(ctx):
@@ -833,7 +854,7 @@ def manifest(ctx):
     extra = sorted(set(ctx.files) - {str(f.get('path')) for f in listed} - {'manifest.json'})
     if extra: yield dict(where='manifest.json', message=f'{plural(len(extra), "file")} not listed, e.g. {extra[0][:80]}', evidence=extra)
 
-# %% ../../nbs/60_standards.rules.ipynb #c8c8ff95
+# %% ../../nbs/60_standards.rules.ipynb #784db2bf
 @patch
 def listed(self:Context):
     "(where, relative path, sha256 or None) of every local file that the manifest or the Croissant file lists"
@@ -852,6 +873,7 @@ def file_problem(self:Context, rel, sha):
     if p not in self._hashes: self._hashes[p] = file_digest(p)
     return None if sha is None or self._hashes[p] == sha else 'is not the file that was described: its digest differs'
 
+# %% ../../nbs/60_standards.rules.ipynb #b30c08ec
 @rule('PN105', 'E', title='Listed files are there, inside the folder, unchanged', needs=['folder'],
     hint='restore the file, or write the data set again', source='Croissant 1.1 Checksums; path traversal: CWE-22')
 def listed_files(ctx):
@@ -859,7 +881,7 @@ def listed_files(ctx):
         why = ctx.file_problem(rel, sha)
         if why: yield dict(where=where, message=f'{rel[:80]!r} {why}', evidence=[rel])
 
-# %% ../../nbs/60_standards.rules.ipynb #36b1b377
+# %% ../../nbs/60_standards.rules.ipynb #789d5796
 @rule('PN106', 'E', title='Every pattern matches a file, every data file is described', needs=['folder', 'croissant'],
     hint='correct the pattern', source='Croissant 1.1 FileSet')
 def file_sets(ctx):
@@ -876,7 +898,7 @@ def file_sets(ctx):
     if left: yield dict(where='croissant.json', message=f'{plural(len(left), "data file")} not described, e.g. {left[0][:80]}',
         evidence=left)
 
-# %% ../../nbs/60_standards.rules.ipynb #640c4e37
+# %% ../../nbs/60_standards.rules.ipynb #1320ea6c
 _email = re.compile(r'(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@'
                     r'(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])')
 _ip4 = re.compile(r'(?<![0-9A-Za-z.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z]|\.[0-9])')
@@ -890,6 +912,7 @@ def find_emails(
     if '@' not in text: return []
     return [m.span() for m in _email.finditer(text) if not m[0].lower().endswith(_file_suffixes)]
 
+# %% ../../nbs/60_standards.rules.ipynb #26751daa
 def find_ips(
     text:str # any text, in any script
 )->list: # (start, end) of each
@@ -901,7 +924,7 @@ def _public(s):
     try: return ipaddress.ip_address(s).is_global
     except ValueError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #d0e58831
+# %% ../../nbs/60_standards.rules.ipynb #773b1b0b
 @patch
 def pii(self:Context, find):
     "{column: number of hits a row}, for the text columns and `source`; computed once"
@@ -921,11 +944,12 @@ def _addresses(ctx, find, one, many):
     source='datatrove PIIFormatter, with look-arounds instead of \\b')
 def emails(ctx): yield from _addresses(ctx, find_emails, 'e-mail address', 'e-mail addresses')
 
+# %% ../../nbs/60_standards.rules.ipynb #95ed56a9
 @rule('PN702', 'W', 'text', title='No public IP addresses', hint='mask them, or say so in personalSensitiveInformation',
     source='datatrove public_ip_validator')
 def ips(ctx): yield from _addresses(ctx, find_ips, 'public IP address', 'public IP addresses')
 
-# %% ../../nbs/60_standards.rules.ipynb #8b26842b
+# %% ../../nbs/60_standards.rules.ipynb #e2751344
 _says_none = re.compile(r'\s*(?:none|no|false|n/?a|not? (?:any )?personal\b.{0,200}|does not contain\b.{0,200}|contains no\b.{0,200}|'
                         r'无|没有.{0,50}|不含.{0,50})\s*\.?\s*', re.S | re.I)
 
@@ -943,7 +967,7 @@ def personal_data(ctx):
         message=f'says there is none, but an e-mail or IP address stands in {plural(int(rows.sum()), "row")}',
         evidence=[where, *ctx.at(rows)], value=int(rows.sum()), threshold=0)
 
-# %% ../../nbs/60_standards.rules.ipynb #c8ebb251
+# %% ../../nbs/60_standards.rules.ipynb #9ea160b2
 profiles = ('core', 'labelled', 'publish')   # each runs the rules of those before it
 
 def rules(
