@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent
-stages = ['read', 'check_stage', 'annotate', 'quality', 'classify', 'pretrain', 'transfer', 'publish_stage']
+stages = ['read', 'check', 'annotate', 'quality', 'classify', 'pretrain', 'transfer', 'publish']
 
 def command(*args): return [sys.executable, '-m', 'pretrain_notes.cli', *map(str, args)]
 
