@@ -25,7 +25,6 @@ $(STAMP): settings.ini pyproject.toml setup.py
 
 tour: $(STAMP)  ## run the main job and say where its report is (ARGS="--data DIR" for other data)
 	@$(VENV)/bin/pretrain-notes tour --out tour $(ARGS)
-	@echo "The report: $(CURDIR)/tour/report.html"
 
 test: $(STAMP)  ## run every test (ARGS="-k samples" for some)
 	@$(PY) -m pytest $(ARGS)
