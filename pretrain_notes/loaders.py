@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/loaders.html.md"""
 # %% auto #0
 __all__ = ['random_affine', 'Augment', 'ImageTensors', 'TensorDL']
 
-# %% ../nbs/02_loaders.ipynb #7bb5ec2a
+# %% ../nbs/02_loaders.ipynb #b235dd9a
 import math
 from functools import partial
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from fastcore.all import L, patch, store_attr
 from fastai.data.core import DataLoaders, Datasets, TfmdDL
 from fastai.data.transforms import Categorize, Category, IntToFloatTensor, Normalize, ToTensor
-from fastai.torch_core import TensorCategory, TensorImage, default_device, subplots, to_cpu
+from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, default_device, subplots, to_cpu
 from fasttransform import DisplayedTransform, Transform
 from fastai.vision.core import PILImage, PILImageBW
 import fastai.vision.data  # teaches show_batch about images
@@ -42,7 +42,7 @@ def random_affine(
             torch.stack([s * a.sin() * mirror, s * (k * a.sin() + a.cos()), u(-shift, shift) * 2], -1)]
     return torch.stack(rows, 1)
 
-# %% ../nbs/02_loaders.ipynb #2d299bfb
+# %% ../nbs/02_loaders.ipynb #e8137e19
 class Augment(DisplayedTransform):
     "Random affine, light, contrast, noise and erasing on a whole batch, with different parameters for each image"
     order, split_idx = 20, 0
@@ -61,7 +61,7 @@ class Augment(DisplayedTransform):
     def encodes(self, x:TensorImage):
         theta = random_affine(len(x), self.rotate, self.scale, self.shift, self.shear, self.flip, x.device)
         out = F.grid_sample(x.as_subclass(torch.Tensor), F.affine_grid(theta, x.shape, align_corners=False), padding_mode='border', align_corners=False)
-        return TensorImage(self._tone(self._erase(out)).clamp(0, 1))
+        return self._tone(self._erase(out)).clamp(0, 1).as_subclass(type(x))
 
 # %% ../nbs/02_loaders.ipynb #30d04cc3
 @patch
@@ -82,7 +82,7 @@ def _erase(self:Augment, x):
     inside = (rows >= at[0] - side/2) & (rows < at[0] + side/2) & (cols >= at[1] - side/2) & (cols < at[1] + side/2)
     return torch.where(inside[:, None], x.mean((1, 2, 3), keepdim=True), x)
 
-# %% ../nbs/02_loaders.ipynb #247caffb
+# %% ../nbs/02_loaders.ipynb #b7bd438e
 class ImageTensors:
     "Images as one uint8 tensor with a target each: the data set of an in-memory loader"
     def __init__(self,
@@ -92,7 +92,9 @@ class ImageTensors:
         views:int=1 # how many copies of an image a batch holds, each augmented on its own
     ): store_attr(); self.split_idx = 1                          # 0: training, where fastai applies augmentation
     def __len__(self): return len(self.x)
-    def __getitem__(self, i): return (*[TensorImage(self.x[i])] * self.views, TensorCategory(self.y[i]))
+    def __getitem__(self, i):
+        image = TensorImageBW if self.x.shape[1] == 1 else TensorImage       # grey pictures are shown in grey
+        return (*[image(self.x[i])] * self.views, TensorCategory(self.y[i]))
     def decode(self, o, full=True): return (*o[:-1], Category(self.vocab[int(o[-1])] if self.vocab else f'#{int(o[-1])}'))
     @property
     def n_inp(self): return self.views
@@ -133,7 +135,7 @@ class TensorDL(TfmdDL):
         if isinstance(dataset, Samples): dataset = self._make(dataset)
         return super().new(dataset, cls or type(self), **(dict(make=self._make) | kw))
 
-# %% ../nbs/02_loaders.ipynb #98277204
+# %% ../nbs/02_loaders.ipynb #83814cef
 @patch
 def show_batch(self:TensorDL,
     b=None, # a batch; None: the first one
@@ -146,7 +148,7 @@ def show_batch(self:TensorDL,
     n = min(max_n, len(y))
     fig, axs = subplots(len(views), n, figsize=(n, 1.1 * len(views)), squeeze=False)
     for row, v in zip(np.reshape(axs, (len(views), n)), views):
-        for ax, im in zip(row, v): TensorImage(im).show(ctx=ax)
+        for ax, im in zip(row, v): im.show(ctx=ax)
 
 # %% ../nbs/02_loaders.ipynb #936d76d9
 def _parts(samples, seed):

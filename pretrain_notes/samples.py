@@ -818,7 +818,7 @@ def drop(self:Samples,
     feats = {n: t for n, t in self.features.items() if n not in names}
     return self._new(self.table.select(list(feats)), feats)
 
-# %% ../nbs/00_samples.ipynb #a4bad171
+# %% ../nbs/00_samples.ipynb #16119f54
 def _feed(h, a):
     "Feed the logical content of an Arrow array to a hash"
     t = a.type
@@ -841,7 +841,7 @@ def _feed_flat(h, a):
     elif pa.types.is_temporal(t): h.update(a.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False).tobytes())
     elif not pa.types.is_null(t): h.update(np.ascontiguousarray(a.to_numpy(zero_copy_only=False)).tobytes())
 
-# %% ../nbs/00_samples.ipynb #5204e0fa
+# %% ../nbs/00_samples.ipynb #8fce5c72
 @patch(as_prop=True)
 def rows_digest(self:Samples):
     "SHA-256 of the logical rows: names, types, values and order"
@@ -854,7 +854,7 @@ def rows_digest(self:Samples):
         self._rows_digest = h.hexdigest()
     return self._rows_digest
 
-# %% ../nbs/00_samples.ipynb #b76bbc2b
+# %% ../nbs/00_samples.ipynb #9ac3944a
 def write_json(
     path, # file to write
     obj # what JSON can hold
@@ -878,7 +878,7 @@ def manifest_files(
     files = sorted(p for p in Path(root).rglob('*') if p.is_file() and p.name != 'manifest.json')
     return [dict(path=p.relative_to(root).as_posix(), sha256=file_digest(p), size=p.stat().st_size) for p in files]
 
-# %% ../nbs/00_samples.ipynb #3c7daf9d
+# %% ../nbs/00_samples.ipynb #a2e1f014
 @patch
 def save(self:Samples,
     path, # folder to write; its parent is made
@@ -909,7 +909,7 @@ def _write_manifest(self:Samples, root):
 @patch
 def _saved_order(self:Samples): return self if 'split' not in self.columns else self._new(pa.concat_tables(p.table for p in self.by_split().values()))
 
-# %% ../nbs/00_samples.ipynb #7bbe7608
+# %% ../nbs/00_samples.ipynb #269f1f5a
 def inside(
     root, # folder
     rel:str # relative path that came from outside
