@@ -108,12 +108,14 @@ def _column(c):
         raise DataError(f'the column {c.name!r} has {np.isinf(c).sum()} infinite values, the first in row {np.isinf(c).argmax()}')
     return c
 
-# %% ../nbs/20_classify.ipynb #c1650323
+# %% ../nbs/20_classify.ipynb #502b1b82
 def _of_pair(X, y):
     "The rows of (X, y)"
-    y = np.asarray(y)
+    import pandas as pd
+    given, y = np.asarray(y, dtype=object), np.asarray(y)
     if len(X) != len(y): raise DataError(f'{len(X)} rows and {len(y)} labels do not fit together')
     if y.dtype.kind == 'f' and not (y == np.round(y)).all(): raise DataError('these labels are quantities or missing, not classes')
+    if pd.isna(given).any(): raise DataError('some labels are missing: leave those rows out')
     vocab, codes = np.unique(y.astype(int) if y.dtype.kind == 'f' else y.astype(str) if y.dtype == object else y, return_inverse=True)
     df = _frame(X)
     return _Data(df, codes, [str(v) for v in vocab], 'table', lambda n, seed: array_folds(df.to_numpy(str), codes, n, seed))
@@ -161,10 +163,11 @@ def corrected_interval(
     half = t.ppf(1 - (1 - level) / 2 / looks, len(d) - 1) * np.sqrt((1 / len(d) + ratio) * d.var(ddof=1))
     return float(d.mean()), float(d.mean() - half), float(d.mean() + half)
 
-# %% ../nbs/20_classify.ipynb #f115e936
+# %% ../nbs/20_classify.ipynb #6ec10d51
 def _models(models):
     "Name to a function of a seed that makes an untrained classifier"
-    if models is None: models = ['tree', 'svm', 'net']
+    models = ['tree', 'svm', 'net'] if models is None else [models] if isinstance(models, str) else models
+    if not len(models): raise DataError(f'there is no model to compare: name at least one of {", ".join(classifiers)}')
     if not isinstance(models, dict):
         for m in models:
             if m not in classifiers: raise DataError(f'there is no classifier {m!r}{did_you_mean(m, classifiers)}')
@@ -191,12 +194,12 @@ def _fold(d, train, test, models, seed):
         unfinished = any(issubclass(w.category, ConvergenceWarning) for w in said)
         yield name, pred, dict(fit_seconds=mid - start, predict_seconds=process_time() - mid), unfinished
 
-# %% ../nbs/20_classify.ipynb #9df6c460
+# %% ../nbs/20_classify.ipynb #46929d39
 def compare_classifiers(
     data, # labelled `Samples` of images, texts or a table; or a pair (X, y) of an array or DataFrame and class labels
-    models=None, # names out of `classifiers`, or a dict of name to estimator or function of a seed; None: tree, svm, net
+    models=None, # names out of `classifiers`, one or a list; or a dict of name to estimator or function of a seed; None: tree, svm, net
     n_splits:int=5, # folds, at least 2
-    repeats:int=1, # how often to do it, with new folds each time
+    repeats:int=1, # how often to do it, at least 1, with new folds each time
     seed:int=0, # for folds and classifiers
     metric:str='balanced_accuracy', # what to judge by: 'accuracy', 'balanced_accuracy', 'macro_f1'
     features=None # function of samples that gives an array (n, columns) to learn from instead, e.g. of an encoder
@@ -205,6 +208,7 @@ def compare_classifiers(
     import pandas as pd
     from threadpoolctl import threadpool_limits
     if metric not in _metrics: raise DataError(f'there is no metric {metric!r}{did_you_mean(metric, _metrics)}')
+    if n_splits < 2 or repeats < 1: raise DataError(f'{n_splits} folds, {repeats} times: a comparison needs at least 2 folds, once')
     d, models, rows, unfinished = _data(data, n_splits, features), _models(models), [], {}
     preds = {n: np.full((repeats, len(d)), -1) for n in models}
     with threadpool_limits(1):

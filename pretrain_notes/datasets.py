@@ -123,9 +123,9 @@ def photos()->Samples: # 2 rows: image (RGB), creator, source, license
 
 sources['photos'].read = photos
 
-# %% ../nbs/03_datasets.ipynb #4f531f39
+# %% ../nbs/03_datasets.ipynb #5f5bd3df
 DataSource('sentences', 'text', 564, 'MIT',
-       "spaCy's example sentences in 68 languages, most of them translations of the same few English ones.",
+       "spaCy's example sentences in 68 languages, many of them translations of the same few English ones.",
        'https://github.com/explosion/spaCy', 'Explosion and contributors to spaCy', '2017-11-07', inLanguage='mul')
 
 def _list_in(path, name):

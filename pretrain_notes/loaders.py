@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/loaders.html.md"""
 # %% auto #0
 __all__ = ['random_affine', 'Augment', 'ImageTensors', 'TensorDL']
 
-# %% ../nbs/02_loaders.ipynb #b235dd9a
+# %% ../nbs/02_loaders.ipynb #79c949c0
 import math
 from functools import partial
 
@@ -22,7 +22,7 @@ from fasttransform import DisplayedTransform, Transform
 from fastai.vision.core import PILImage, PILImageBW
 import fastai.vision.data  # teaches show_batch about images
 
-from .samples import DataError, Samples, to_mode
+from .samples import DataError, Samples, encode_labels, to_mode
 
 # %% ../nbs/02_loaders.ipynb #97fd1125
 def random_affine(
@@ -82,7 +82,7 @@ def _erase(self:Augment, x):
     inside = (rows >= at[0] - side/2) & (rows < at[0] + side/2) & (cols >= at[1] - side/2) & (cols < at[1] + side/2)
     return torch.where(inside[:, None], x.mean((1, 2, 3), keepdim=True), x)
 
-# %% ../nbs/02_loaders.ipynb #b7bd438e
+# %% ../nbs/02_loaders.ipynb #c7efc863
 class ImageTensors:
     "Images as one uint8 tensor with a target each: the data set of an in-memory loader"
     def __init__(self,
@@ -101,10 +101,12 @@ class ImageTensors:
     @property
     def c(self): return len(self.vocab or [])
 
+def _unlabelled_message(samples): return f'{(samples.labels < 0).sum()} samples have no label: leave them out, or use label=None'
+
 @patch(cls_method=True)
 def from_samples(cls:ImageTensors,
     samples, # `Samples` with images
-    label:str='label', # column of the target; None: no labels
+    label:str='label', # None: no labels; else the column `label` is the target
     size:int=None, # side to which every image is resized; None: they have one size
     mode:str=None, # 'L' or 'RGB'; None: as the first image
     views:int=1 # how many views of an image a batch holds
@@ -113,7 +115,7 @@ def from_samples(cls:ImageTensors,
     x = torch.from_numpy(samples.images(size, mode))
     x = (x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)).contiguous()
     if label is None: return cls(x, torch.arange(len(x)), None, views)
-    if (samples.labels < 0).any(): raise DataError(f'{(samples.labels < 0).sum()} samples have no label: leave them out, or use label=None')
+    if (samples.labels < 0).any(): raise DataError(_unlabelled_message(samples))
     return cls(x, torch.from_numpy(samples.labels.copy()), samples.vocab, views)
 
 # %% ../nbs/02_loaders.ipynb #d4fe6d83
@@ -170,7 +172,16 @@ def _stats(x):
 
 def _normalize(mean, std): return Normalize.from_stats(mean, std, dim=1, ndim=4, cuda=False)
 
-# %% ../nbs/02_loaders.ipynb #de6147e8
+# %% ../nbs/02_loaders.ipynb #01c402f1
+def _with_target(samples, label):
+    "`samples` whose column `label` is the target that was asked for"
+    if label is None or (label == 'label' and 'label' in samples.columns): return samples
+    from datasets import ClassLabel
+    column, feature = samples[label], samples.features[label]          # a name that is not there raises, with a hint
+    codes, names = (column, feature.names) if isinstance(feature, ClassLabel) else encode_labels(column.to_pylist())
+    return samples.with_column('label', codes, ClassLabel(names=names))
+
+# %% ../nbs/02_loaders.ipynb #e9803cd7
 @patch
 def dataloaders(self:Samples,
     bs:int=64, # samples a batch
@@ -187,13 +198,16 @@ def dataloaders(self:Samples,
 )->DataLoaders: # train and valid
     "fastai `DataLoaders`: in memory, or item by item where `item_tfms` are given"
     if self.media != 'image': raise DataError(f'these samples hold {self.media or "a table"}, and only images are loaded here')
-    train, valid = _parts(self, seed)
-    if item_tfms is not None: return _item_loaders(train, valid, bs, label, mode, item_tfms, batch_tfms, device, **kw)
-    return _tensor_loaders(train, valid, bs, partial(ImageTensors.from_samples, label=label, size=size, mode=mode or _mode(train), views=views), augment, batch_tfms, device)
+    if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
+    if item_tfms is not None and (views != 1 or size or augment is not None):
+        raise DataError('views, size and augment belong to the in-memory loader: leave item_tfms out, or use item_tfms=Resize(...) and batch_tfms=[augment]')
+    train, valid = _parts(_with_target(self, label), seed)
+    if item_tfms is not None: return _item_loaders(train, valid, bs, label and 'label', mode, item_tfms, batch_tfms, device, **kw)
+    return _tensor_loaders(train, valid, bs, partial(ImageTensors.from_samples, label=label and 'label', size=size, mode=mode or _mode(train), views=views), augment, batch_tfms, device)
 
 def _mode(samples): return 'L' if samples.image(0).mode in ('1', 'L', 'I', 'I;16', 'F') else 'RGB'
 
-# %% ../nbs/02_loaders.ipynb #45f542c7
+# %% ../nbs/02_loaders.ipynb #1c38c7a1
 def _tensor_loaders(train, valid, bs, make, augment, batch_tfms, device):
     "The in-memory way"
     ds, device = [make(train), make(valid)], device or default_device()
@@ -203,7 +217,7 @@ def _tensor_loaders(train, valid, bs, make, augment, batch_tfms, device):
     dls = DataLoaders(TensorDL(ds[0], bs, shuffle=True, drop_last=len(ds[0]) > bs, **kw), TensorDL(ds[1], 4 * bs, **kw), device=device)
     return dls.to(torch.device(device))
 
-# %% ../nbs/02_loaders.ipynb #32fee576
+# %% ../nbs/02_loaders.ipynb #e4e716b9
 class _OpenImage(Transform):
     "Row number to image"
     def __init__(self, samples, mode): store_attr()
@@ -218,6 +232,8 @@ def _item_loaders(train, valid, bs, label, mode, item_tfms, batch_tfms, device, 
     "The way of fastai: one item after the other"
     import pyarrow as pa
     both, mode = train._new(pa.concat_tables([train.table, valid.table])), mode or _mode(train)
+    if label and (both.labels < 0).any(): raise DataError(_unlabelled_message(both))
+    bs = min(bs, len(train))
     target = [_Target(both, label)] + ([Categorize(vocab=both.vocab, sort=False)] if label else [])
     splits = [list(range(len(train))), list(range(len(train), len(both)))]
     dsets = Datasets(range(len(both)), [[_OpenImage(both, mode)], target], splits=splits)

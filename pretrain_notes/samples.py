@@ -107,7 +107,7 @@ def read_image(
     except Exception as e: raise DataError(f'corrupt: {type(e).__name__}: {e}') from None   # decoders raise all kinds
     return im
 
-# %% ../nbs/00_samples.ipynb #5761264a
+# %% ../nbs/00_samples.ipynb #58992f2a
 def to_mode(
     im, # a `PIL.Image`
     mode:str='RGB' # 'L' (grey) or 'RGB'
@@ -117,7 +117,7 @@ def to_mode(
     im = ImageOps.exif_transpose(im)
     if im.mode.startswith('I') or im.mode == 'F':
         a = np.asarray(im, dtype='float32')
-        im = Image.fromarray((a / (257 if a.max() > 255 else 1)).clip(0, 255).astype('uint8'))
+        im = Image.fromarray((a / (257 if im.mode.startswith('I') else 1)).clip(0, 255).astype('uint8'))
     if im.has_transparency_data:
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
@@ -205,12 +205,14 @@ def _add_ids(table, features):
     from datasets import Features, Value
     return table, Features({**features, **{n: Value('string') for n in ('digest', 'id') if n not in features}})
 
-# %% ../nbs/00_samples.ipynb #c17cf505
+# %% ../nbs/00_samples.ipynb #89e10c90
 def encode_labels(
     values, # one class a row: names or integers; None where unknown
     vocab:list=None # the class names in order; None: the sorted distinct values
 )->tuple: # (pyarrow int64 array, list of names)
     "Class names to class numbers"
+    odd = next((v for v in values if isinstance(v, (list, dict))), None)
+    if odd is not None: raise DataError(f'a label must be one name or number, not {str(odd)[:60]}')
     known = {v for v in values if v is not None}
     names = [str(v) for v in (vocab if vocab is not None else sorted(known, key=lambda v: (isinstance(v, str), v)))]
     if all(isinstance(v, (int, np.integer)) for v in known) and vocab is not None: index = {i: i for i in range(len(names))}
@@ -219,7 +221,7 @@ def encode_labels(
     if unknown: raise DataError(f'label {sorted(unknown, key=str)[0]!r} is not one of the classes' + did_you_mean(sorted(unknown, key=str)[0], names))
     return pa.array([None if v is None else index[v] for v in values], pa.int64()), names
 
-# %% ../nbs/00_samples.ipynb #0d2e3c83
+# %% ../nbs/00_samples.ipynb #737d242e
 @patch(cls_method=True)
 def from_rows(cls:Samples,
     rows:list, # dictionaries, one a row; a missing key is a null
@@ -231,24 +233,48 @@ def from_rows(cls:Samples,
     if not rows: raise DataError('there are no rows')
     names = list(dict.fromkeys(k for r in rows for k in r))
     try: table = pa.table({n: [r.get(n) for r in rows] for n in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as e: raise DataError(f'a column mixes types: {e}') from None
+    except (pa.ArrowException, UnicodeEncodeError) as e: raise DataError(f'a column mixes types, or holds half a character: {e}') from None
     return cls._typed(table, features, vocab, **kw)
 
+def _set(table, name, column): return table.set_column(table.column_names.index(name), name, column)
+
+def _media_column(column, name):
+    "A column of media as structs of bytes and path; a path alone is refused: nothing opens a file because a table names it"
+    if pa.types.is_struct(column.type): return column
+    if pa.types.is_null(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return pa.array([None if b is None else dict(bytes=b, path=None) for b in column.to_pylist()], _media_type)
+    raise DataError(f'the column {name!r} holds names, not files: read the files with from_folder, or rename the column, e.g. rename={{{name!r}: "file"}}')
+
+def _split_column(column):
+    "Split names as they are called here: train, valid, test; others as they are"
+    given = column.to_pylist()
+    if None in given: raise DataError(f'{given.count(None)} rows have no split: fill the column `split`, or drop it')
+    return pa.array([splits.get(str(v).lower(), str(v)) for v in given], pa.string())
+
+_media_type = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
+
+# %% ../nbs/00_samples.ipynb #84e76289
 @patch(cls_method=True)
 def _typed(cls:Samples, table, features=None, vocab=None, **kw):
-    "Samples from a table; `label` becomes a `ClassLabel`, `image` and `audio` what they are on the Hub"
-    from datasets import Audio, ClassLabel, Image
-    if features is None:
-        features = _features_of(table)
-        if 'label' in table.column_names and not isinstance(features['label'], ClassLabel):
-            codes, names = encode_labels(table['label'].to_pylist(), vocab)
-            table = table.set_column(table.column_names.index('label'), 'label', codes)
-            features['label'] = ClassLabel(names=names)
-        for n, t in (('image', Image()), ('audio', Audio())):
-            if n in features: features[n] = t
+    "Samples from a table: columns of known names get the types that they have on the Hub"
+    from datasets import Audio, ClassLabel, Image, Value
+    features = dict(features or _features_of(table))
+    for n, make, t in (('image', lambda c: _media_column(c, 'image'), Image()), ('audio', lambda c: _media_column(c, 'audio'), Audio()),
+                       ('split', _split_column, Value('string')), ('text', _as_text, Value('string')), ('digest', _as_text, Value('string')), ('id', _as_text, Value('string'))):
+        if n in table.column_names: table = _set(table, n, make(table[n])); features[n] = t
+    if 'label' in table.column_names and isinstance(features['label'], ClassLabel):           # the Hub writes -1 for "no label"
+        table = _set(table, 'label', pc.if_else(pc.less(table['label'].cast(pa.int64()), 0), None, table['label'].cast(pa.int64())))
+    elif 'label' in table.column_names:
+        codes, names = encode_labels(table['label'].to_pylist(), vocab)
+        table, features['label'] = _set(table, 'label', codes), ClassLabel(names=names)
     return cls(table, features, **kw)
 
-# %% ../nbs/00_samples.ipynb #87e4e025
+def _as_text(column):
+    "Numbers and the like as text"
+    if pa.types.is_nested(column.type): raise DataError(f'a column of text holds {column.type}')
+    return column.cast(pa.string())
+
+# %% ../nbs/00_samples.ipynb #b3bd28a1
 @patch
 def __repr__(self:Samples):
     n, q = len(self), len(self._quarantined)
@@ -268,7 +294,7 @@ def split_counts(self:Samples)->dict: # rows of each split, train first
     counts = Counter(self['split'].to_pylist())
     return {s: counts[s] for s in sorted(counts, key=lambda s: ('train', 'valid', 'test', s).index(s))}
 
-# %% ../nbs/00_samples.ipynb #87ac9b64
+# %% ../nbs/00_samples.ipynb #57d2bce1
 @patch(as_prop=True)
 def labels(self:Samples):
     "Class numbers as an int64 array; -1 where there is none"
@@ -280,7 +306,7 @@ def media(self:Samples):
     "The column that holds the content: 'image', 'audio', 'text', 'tokens'; None for a table of measurements"
     return next((m for m in _media if m in self.columns), None)
 
-# %% ../nbs/00_samples.ipynb #3b54ca10
+# %% ../nbs/00_samples.ipynb #9304bedb
 @patch
 def __getitem__(self:Samples, i):
     "A column by name, a row by number (negative counts from the end), or the samples of a slice, mask or list of numbers"
@@ -294,7 +320,7 @@ def __getitem__(self:Samples, i):
     i = np.arange(len(self))[i if isinstance(i, slice) else np.asarray(i) if len(i) else np.zeros(0, int)]
     return self._new(self.table.take(pa.array(i)))
 
-# %% ../nbs/00_samples.ipynb #5d0c7400
+# %% ../nbs/00_samples.ipynb #09810fb5
 _css = ('<style>.pn-s{border-collapse:collapse;font-size:13px}.pn-s td,.pn-s th{padding:2px 8px;text-align:left;vertical-align:top;'
         'max-width:32em;overflow-wrap:anywhere}.pn-sheet{display:flex;flex-wrap:wrap;gap:8px;font-size:12px}'
         '.pn-sheet figure{margin:0;text-align:center}.pn-sheet img{height:56px;image-rendering:auto}.pn-px img{image-rendering:pixelated}</style>')
@@ -306,9 +332,9 @@ def _clip(v, n=120):
     return html.escape(v if len(v) <= n else v[:n - 1] + '…')
 
 @patch
-def _label_name(self:Samples, v): return '–' if v is None else self.vocab[v] if self.vocab else v
+def _label_name(self:Samples, v): return '–' if v is None else self.vocab[v] if self.vocab and 0 <= v < len(self.vocab) else v
 
-# %% ../nbs/00_samples.ipynb #2273e39e
+# %% ../nbs/00_samples.ipynb #d8f857ab
 @patch
 def _repr_html_(self:Samples, n=8):
     "A sheet of thumbnails, or a table of the first rows"
@@ -328,7 +354,7 @@ def _sheet(self:Samples):
         return f'<figure class="{"pn-px" if max(im.size) < 40 else ""}"><img alt="{name}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}"><br>{name}</figure>'
     return f'<div class="pn-sheet">{"".join(one(r, i) for i, r in enumerate(self.table.to_pylist()))}</div>'
 
-# %% ../nbs/00_samples.ipynb #428094e9
+# %% ../nbs/00_samples.ipynb #992c7e5f
 @patch
 def image(self:Samples,
     i:int # row number
@@ -336,7 +362,7 @@ def image(self:Samples,
     "The image of one row"
     return read_image(self.table['image'][int(i)].as_py()['bytes'])
 
-# %% ../nbs/00_samples.ipynb #b949b53a
+# %% ../nbs/00_samples.ipynb #fe301a20
 @patch(cls_method=True)
 def from_arrays(cls:Samples,
     x, # uint8 images (n, h, w) or (n, h, w, 3); or numbers (n, columns)
@@ -348,11 +374,17 @@ def from_arrays(cls:Samples,
 )->Samples: # one sample an image or a row of numbers
     "Samples from numpy arrays"
     x = np.asarray(x)
+    if x.ndim == 4 and x.shape[-1] == 1: x = x[..., 0]
+    for n, v in (dict(y=y, **(columns or {}))).items():
+        if v is not None and len(v) != len(x): raise DataError(f'{n} has {len(v)} values for {len(x)} samples')
+    if names is not None and x.ndim == 2 and len(names) != x.shape[1]: raise DataError(f'{len(names)} names do not fit {x.shape[1]} columns')
+    if not len(x): raise DataError('there are no samples')
     if x.ndim > 2 and x.dtype != np.uint8: raise DataError(f'images must be uint8 in 0..255, these are {x.dtype}: scale and cast them first')
     if x.ndim > 2: cols = dict(image=[dict(bytes=_png(a), path=None) for a in x], digest=[digest(a) for a in x])
     elif x.ndim == 2: cols = {n: x[:, j] for j, n in enumerate(names or [f'x{j}' for j in range(x.shape[1])])}
     else: raise DataError(f'an array of shape {x.shape} is no table of samples: images are (n, h, w[, 3]), numbers (n, columns)')
-    if y is not None: cols['label'] = encode_labels(np.asarray(y).tolist(), vocab if vocab is not None else range(int(np.max(y)) + 1))[0]
+    if y is not None and vocab is None and np.asarray(y).dtype.kind in 'iu': vocab = [str(i) for i in range(int(np.max(y)) + 1)]
+    if y is not None: cols['label'] = np.asarray(y).tolist()
     cols |= columns or {}
     table = pa.table({k: cols[k] for k in sorted(cols, key=lambda k: (k in _ours))})
     return cls._typed(table, vocab=vocab, **kw)
@@ -364,7 +396,7 @@ def _png(a):
     Image.fromarray(a).save(b, 'PNG')
     return b.getvalue()
 
-# %% ../nbs/00_samples.ipynb #c35f1554
+# %% ../nbs/00_samples.ipynb #e389a4e6
 def _files(root):
     "Every file below `root`, sorted, with why it may not be read (or None)"
     def fail(e): raise DataError(f'the folder {e.filename} cannot be read: {e.strerror}') from None
@@ -387,7 +419,7 @@ def _place(parts):
     rest = parts[1:] if split else parts
     return split, rest[0] if len(rest) > 1 else None
 
-# %% ../nbs/00_samples.ipynb #517b6bff
+# %% ../nbs/00_samples.ipynb #86b13465
 def _read_file(p, kind, why):
     "(content, None), or (None, reason) for a file that cannot be a sample"
     try:
@@ -408,7 +440,7 @@ def _quarantine(source, why):
     reason, _, detail = why.partition(': ')
     return dict(source=str(source), reason=reason, detail=detail)
 
-# %% ../nbs/00_samples.ipynb #bc6c11d3
+# %% ../nbs/00_samples.ipynb #110da5a3
 @patch(cls_method=True)
 def from_folder(cls:Samples,
     path, # folder with `class/file` or `split/class/file`
@@ -445,14 +477,14 @@ def _of_files(cls:Samples, root, paths, read, kind, labelled, **kw):
     if rows and any('split' in r for r in rows) and not all('split' in r for r in rows): raise DataError(f'{root} mixes split/class/file with class/file: use one layout')
     return cls.from_rows(rows, quarantined=bad, **kw)
 
-# %% ../nbs/00_samples.ipynb #a31fe96c
+# %% ../nbs/00_samples.ipynb #cf7f1c8a
 @patch(as_prop=True)
 def quarantined(self:Samples):
     "What could not be read: a DataFrame of source, reason, detail"
     import pandas as pd
     return pd.DataFrame(self._quarantined, columns=['source', 'reason', 'detail'])
 
-# %% ../nbs/00_samples.ipynb #95359952
+# %% ../nbs/00_samples.ipynb #3750ee8c
 def _read_bytes(path, limit=4 * 2**30):
     "The bytes of a bounded regular file"
     p = Path(path).expanduser()
@@ -473,12 +505,15 @@ def _rename(table, label, rename, where):
     for n in rename:
         if n not in table.column_names: raise DataError(f'{where}: there is no column {n!r}' + did_you_mean(n, table.column_names))
     if 'digest' not in table.column_names: rename.setdefault('id', 'source_id')     # an id is ours only beside a digest
-    return table.rename_columns([rename.get(n, n) for n in table.column_names])
+    names = [rename.get(n, n) for n in table.column_names]
+    for n, k in Counter(names).items():
+        if k > 1: raise DataError(f'{where}: after renaming two columns are called {n!r}: rename the other one, too')
+    return table.rename_columns(names)
 
-# %% ../nbs/00_samples.ipynb #93d27df5
-def _utf8_rows(table, where):
+# %% ../nbs/00_samples.ipynb #ef73a4bc
+def _utf8_rows(table, where, skipped):
     "Columns that are not valid UTF-8 arrive as binary: quarantine their bad rows, decode the rest"
-    bad = {}
+    bad, number = {}, [k for k in range(1, table.num_rows + len(skipped) + 1) if k not in skipped]
     for n in (f.name for f in table.schema if pa.types.is_binary(f.type)):
         for i, v in enumerate(table[n].to_pylist()):
             try: v is None or v.decode()
@@ -486,14 +521,14 @@ def _utf8_rows(table, where):
     table = table.take(pa.array([i for i in range(table.num_rows) if i not in bad], pa.int64()))
     for j, f in enumerate(table.schema):
         if pa.types.is_binary(f.type): table = table.set_column(j, f.name, table[f.name].cast(pa.string()))
-    return table, [_quarantine(f'{where} record {i + 1}', why) for i, why in bad.items()]
+    return table, [_quarantine(f'{where} record {number[i]}', why) for i, why in bad.items()]
 
-# %% ../nbs/00_samples.ipynb #32252cdf
+# %% ../nbs/00_samples.ipynb #7b4b5783
 def _first(bad):
     "What was wrong with the first of the quarantined records"
     return f' ({len(bad)} quarantined, the first is {bad[0]["reason"]}: {bad[0]["detail"]})' if bad else ''
 
-# %% ../nbs/00_samples.ipynb #aa89a965
+# %% ../nbs/00_samples.ipynb #5fa33620
 @patch(cls_method=True)
 def from_csv(cls:Samples,
     path, # CSV file with a header line, UTF-8
@@ -505,19 +540,22 @@ def from_csv(cls:Samples,
 )->Samples: # one sample a readable record
     "Samples from a CSV file; ragged and undecodable records are quarantined"
     from pyarrow import csv
-    where, bad = Path(path).name, []
+    where, bad, skipped = Path(path).name, [], set()
     def invalid(row):
+        skipped.add(row.number - 1)
         bad.append(_quarantine(f'{where} record {row.number - 1}', f'ragged: {row.actual_columns} fields where the header has {row.expected_columns}'))
         return 'skip'
-    try: table = csv.read_csv(io.BytesIO(_read_bytes(path)), csv.ReadOptions(use_threads=False), 
-        csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=invalid), csv.ConvertOptions(null_values=list(na), strings_can_be_null=True))
-    except pa.ArrowInvalid as e: raise DataError(f'{where} is no CSV file that can be read: {e}') from None
-    _header(table.column_names, where)
-    table, undecodable = _utf8_rows(table, where)
+    try:
+        table = csv.read_csv(io.BytesIO(_read_bytes(path)), csv.ReadOptions(use_threads=False),
+            csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=invalid), csv.ConvertOptions(null_values=list(na), strings_can_be_null=True))
+        _header(table.column_names, where)
+    except DataError: raise
+    except (pa.ArrowException, ValueError) as e: raise DataError(f'{where} is no UTF-8 CSV file that can be read ({e}): re-save it as UTF-8, or say the delimiter') from None
+    table, undecodable = _utf8_rows(table, where, skipped)
     if not table.num_rows: raise DataError(f'{where} holds no readable record{_first(bad + undecodable)}: check delimiter={delimiter!r} and the encoding')
     return cls._typed(_rename(table, label, rename, where), **(dict(quarantined=bad + undecodable) | kw))
 
-# %% ../nbs/00_samples.ipynb #aeab428c
+# %% ../nbs/00_samples.ipynb #be17013b
 def _json_lines(b, where):
     "(rows, quarantined) of JSON Lines bytes; a row must be an object"
     def no(c): raise ValueError(f'{c} is not JSON')
@@ -540,7 +578,7 @@ def _same_types(rows, where):
     bad = [_quarantine(f'{where} line {i}', f'type: {n!r} is not a {most[n][0][0]} of 64 bits here') for i, n in odd.items()]
     return [r for i, r in rows if i not in odd], bad
 
-# %% ../nbs/00_samples.ipynb #c435ef1b
+# %% ../nbs/00_samples.ipynb #0d11ba12
 @patch(cls_method=True)
 def from_jsonl(cls:Samples,
     path, # JSON Lines file: one object a line, UTF-8
@@ -554,10 +592,11 @@ def from_jsonl(cls:Samples,
     rows, odd = _same_types(rows, where)
     if not rows: raise DataError(f'{where} holds no JSON object{_first(bad + odd)}')
     names = dict.fromkeys(k for r in rows for k in r)
-    table = pa.table({n: [r.get(n) for r in rows] for n in names})
+    try: table = pa.table({n: [r.get(n) for r in rows] for n in names})
+    except (pa.ArrowException, UnicodeEncodeError) as e: raise DataError(f'{where}: a key holds values of several types, or half a character: {e}') from None
     return cls._typed(_rename(table, label, rename, where), **(dict(quarantined=bad + odd) | kw))
 
-# %% ../nbs/00_samples.ipynb #fe465b97
+# %% ../nbs/00_samples.ipynb #b5f33bf0
 @patch(cls_method=True)
 def from_parquet(cls:Samples,
     *paths, # Parquet files with the same columns, read in this order
@@ -565,15 +604,20 @@ def from_parquet(cls:Samples,
 )->Samples: # the rows with the types, ids and digests that they were written with
     "Samples from Parquet; types written by `datasets` or by us are restored"
     import pyarrow.parquet as pq
+    if not paths: raise DataError('no Parquet file was named')
     tables = []
     for p in map(Path, paths):
         if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
         try: tables.append(pq.read_table(p, partitioning=None))
         except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
     meta = tables[0].schema.metadata
-    return cls._typed(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables), **kw)
+    try: table = _small(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables))
+    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
+    try: features = kw.pop('features', None) or _features_of(table)
+    except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
+    return cls._typed(table, features, **kw)
 
-# %% ../nbs/00_samples.ipynb #51d74f0d
+# %% ../nbs/00_samples.ipynb #75f82243
 @patch
 def to_dataset(self:Samples): # a `datasets.Dataset` over the same memory
     "The samples as a Hugging Face `Dataset`"
@@ -592,7 +636,7 @@ def by_split(self:Samples)->dict: # split name to its samples, train first
     if 'split' not in self.columns: return dict(train=self)
     return {s: self[np.array(self['split'].to_pylist()) == s] for s in self.split_counts()}
 
-# %% ../nbs/00_samples.ipynb #359f1026
+# %% ../nbs/00_samples.ipynb #9151effc
 @patch(cls_method=True)
 def from_dataset(cls:Samples,
     ds, # a `datasets.Dataset`, shuffled or selected as you like
@@ -600,16 +644,17 @@ def from_dataset(cls:Samples,
 )->Samples: # the rows in the order in which `ds` gives them; files that it points to are embedded
     "Samples from a Hugging Face `Dataset`"
     from datasets.table import embed_table_storage
+    if isinstance(ds, dict): raise DataError(f'this is a DatasetDict of {", ".join(ds)}: take one of them, or join them with a column `split`')
     table = embed_table_storage(ds.with_format('arrow')[:])       # not ds.data.table: that one ignores select and shuffle
-    for n in {'image', 'audio'} & set(table.column_names): table = table.set_column(table.column_names.index(n), n, _bare_paths(table[n]))
-    return cls(table, ds.features, **kw)
+    for n in {'image', 'audio'} & set(table.column_names): table = _set(table, n, _bare_paths(table[n]))
+    return cls._typed(table, ds.features, **kw)
 
 def _bare_paths(column):
     "Media with file names instead of paths of this machine"
     rows = (None if r is None else dict(bytes=r['bytes'], path=r['path'] and Path(r['path']).name) for r in column.to_pylist())
-    return pa.array(rows, pa.struct([('bytes', pa.binary()), ('path', pa.string())]))
+    return pa.array(rows, _media_type)
 
-# %% ../nbs/00_samples.ipynb #da1dc95d
+# %% ../nbs/00_samples.ipynb #35b7548f
 @patch
 def to_daft(self:Samples): # a lazy `daft.DataFrame`; media stay encoded, as a struct of bytes and path
     "The samples as a Daft DataFrame"
@@ -630,14 +675,14 @@ def from_daft(cls:Samples,
 def _small(table):
     "64-bit-offset strings and binaries, which Daft and pandas use, as the plain ones"
     plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
-    return table.cast(pa.schema([f.with_type(plain.get(f.type, f.type)) for f in table.schema]))
+    return table.cast(pa.schema([f.with_type(plain.get(f.type, f.type)) for f in table.schema], table.schema.metadata))
 
-# %% ../nbs/00_samples.ipynb #a4ac84ec
+# %% ../nbs/00_samples.ipynb #eeb71868
 @patch
 def to_pandas(self:Samples): # a DataFrame; `label` is a categorical, the types travel in `df.attrs`
     "The samples as a pandas DataFrame, to look at"
     import pandas as pd
-    df = self.table.to_pandas()
+    df = self.table.to_pandas(integer_object_nulls=True)              # 2**60 + 1 is no float
     if self.vocab: df['label'] = pd.Categorical.from_codes(self.labels, categories=self.vocab)
     df.attrs['features'] = self.table.schema.metadata[b'huggingface'].decode()
     return df
@@ -656,10 +701,9 @@ def from_pandas(cls:Samples,
         feats['label'] = ClassLabel(names=[str(c) for c in df['label'].cat.categories])
         df = df.assign(label=df['label'].cat.codes.astype('Int64').replace(-1, None).astype('Int64'))
     table = _small(pa.Table.from_pandas(df, preserve_index=False)).replace_schema_metadata()
-    if 'label' in table.column_names and 'label' not in feats: return cls._typed(table, **kw)
-    return cls(table, {n: feats.get(n, t) for n, t in _features_of(table).items()}, **kw)
+    return cls._typed(table, {n: feats.get(n, t) for n, t in _features_of(table).items()}, **kw)
 
-# %% ../nbs/00_samples.ipynb #a08bbf9a
+# %% ../nbs/00_samples.ipynb #124b3b38
 @patch
 def images(self:Samples,
     size:int=None, # side in pixels to which every image is resized; None: they must all have one size already
@@ -677,7 +721,7 @@ def images(self:Samples,
     if len({x.shape for x in xs}) > 1: raise DataError('the images have different sizes: say which one you want, e.g. images(size=64)')
     return np.stack(xs)
 
-# %% ../nbs/00_samples.ipynb #997df8a0
+# %% ../nbs/00_samples.ipynb #49b4248d
 @patch
 def show(self:Samples,
     max_n:int=16, # how many images
@@ -687,6 +731,7 @@ def show(self:Samples,
 ): # a matplotlib Figure
     "A sheet of images with their labels"
     import matplotlib.pyplot as plt
+    if self.media != 'image' or not len(self): raise DataError('there are no images to show')
     n = min(max_n, len(self))
     fig, axs = plt.subplots(-(-n // ncols), ncols, figsize=(ncols * size, -(-n // ncols) * size * 1.25), squeeze=False, layout='constrained')
     names = titles if titles is not None else [self._label_name(v) for v in (self['label'].to_pylist() if 'label' in self.columns else [''] * n)]
@@ -697,7 +742,7 @@ def show(self:Samples,
     plt.close(fig)
     return fig
 
-# %% ../nbs/00_samples.ipynb #ce4cbdf8
+# %% ../nbs/00_samples.ipynb #53d2f94b
 @patch
 def record_keys(self:Samples)->list: # one key a row, equal for records that are the same to a reader
     "Normalised content: text with case, width and spacing folded; anything else by its digest"
@@ -716,7 +761,7 @@ def clusters(self:Samples)->np.ndarray: # int64 (n,), equal for rows that must s
     rows, nodes = np.tile(np.arange(len(self)), len(links)), np.concatenate(links) + len(self)
     return connected_components(coo_array((np.ones(len(rows)), (rows, nodes)), shape=(3 * len(self),) * 2), directed=False)[1][:len(self)]
 
-# %% ../nbs/00_samples.ipynb #694851e7
+# %% ../nbs/00_samples.ipynb #442c2a12
 def _place_large(labels, rows, need, left):
     "The part whose need a cluster of several rows reduces most; what it takes is subtracted"
     classes, n = np.unique(labels[rows], return_counts=True)
@@ -735,7 +780,7 @@ def _place_single(need, n, left):
     left -= got
     return got
 
-# %% ../nbs/00_samples.ipynb #84363578
+# %% ../nbs/00_samples.ipynb #05d7902a
 def assign_parts(
     clusters, # int (n,), rows that must stay together
     labels, # int (n,), classes to keep in proportion
@@ -757,7 +802,7 @@ def assign_parts(
         if len(group): part[group] = np.repeat(np.arange(len(fracs)), _place_single(need[:, l[rows[start[group[0]]]]], len(group), left))
     return part[c]
 
-# %% ../nbs/00_samples.ipynb #9a4b3f06
+# %% ../nbs/00_samples.ipynb #d1466e72
 def array_folds(
     x, # (n, ...), the rows; equal rows stay together
     y, # (n,), classes to keep in proportion
@@ -766,10 +811,11 @@ def array_folds(
 )->np.ndarray: # int (n,), the fold in which each row is held out
     "Folds for plain arrays"
     same = np.unique([digest(r) for r in np.ascontiguousarray(x)], return_inverse=True)[1]
-    if not 2 <= n <= (k := same.max() + 1): raise DataError(f'{n} folds cannot be made of {k} different rows')
+    k = int(same.max()) + 1
+    if not 2 <= n <= k: raise DataError(f'{n} folds cannot be made of {k} different rows')
     return assign_parts(same, y, [1 / n] * n, seed)
 
-# %% ../nbs/00_samples.ipynb #ac68e9bf
+# %% ../nbs/00_samples.ipynb #e43d32b6
 @patch
 def split(self:Samples,
     valid:float=0.2, # share of rows for validation, 0..1
@@ -788,13 +834,14 @@ def folds(self:Samples,
 )->np.ndarray: # int (len,), the fold in which each row is held out
     "Folds for cross-validation, by whole clusters, each class in proportion; raises `DataError` with fewer clusters than folds"
     clusters = self.clusters()
-    if not 2 <= n <= (k := len(set(clusters))): raise DataError(f'{n} folds cannot be made of {k} clusters of rows that belong together')
+    k = len(set(clusters))
+    if not 2 <= n <= k: raise DataError(f'{n} folds cannot be made of {k} clusters of rows that belong together')
     return assign_parts(clusters, self._strata(), [1 / n] * n, seed)
 
 @patch
 def _strata(self:Samples): return self.labels if 'label' in self.columns else np.zeros(len(self), int)
 
-# %% ../nbs/00_samples.ipynb #fbaee912
+# %% ../nbs/00_samples.ipynb #70d1e78e
 @patch
 def with_column(self:Samples,
     name:str, # column to add or replace
@@ -818,11 +865,12 @@ def drop(self:Samples,
     feats = {n: t for n, t in self.features.items() if n not in names}
     return self._new(self.table.select(list(feats)), feats)
 
-# %% ../nbs/00_samples.ipynb #16119f54
+# %% ../nbs/00_samples.ipynb #c4c17b98
 def _feed(h, a):
     "Feed the logical content of an Arrow array to a hash"
     t = a.type
-    h.update(f'{t}|{len(a)}|'.encode())
+    kind = 'list' if pa.types.is_list(t) or pa.types.is_large_list(t) else [f.name for f in t] if pa.types.is_struct(t) else t   # Parquet renames the items of a list
+    h.update(f'{kind}|{len(a)}|'.encode())
     h.update(np.packbits(a.is_valid().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_struct(t):
         for i in range(t.num_fields): _feed(h, pc.struct_field(a, [i]))
@@ -841,7 +889,7 @@ def _feed_flat(h, a):
     elif pa.types.is_temporal(t): h.update(a.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False).tobytes())
     elif not pa.types.is_null(t): h.update(np.ascontiguousarray(a.to_numpy(zero_copy_only=False)).tobytes())
 
-# %% ../nbs/00_samples.ipynb #8fce5c72
+# %% ../nbs/00_samples.ipynb #5c632629
 @patch(as_prop=True)
 def rows_digest(self:Samples):
     "SHA-256 of the logical rows: names, types, values and order"
@@ -854,7 +902,7 @@ def rows_digest(self:Samples):
         self._rows_digest = h.hexdigest()
     return self._rows_digest
 
-# %% ../nbs/00_samples.ipynb #9ac3944a
+# %% ../nbs/00_samples.ipynb #9af2ad0d
 def write_json(
     path, # file to write
     obj # what JSON can hold
@@ -878,7 +926,7 @@ def manifest_files(
     files = sorted(p for p in Path(root).rglob('*') if p.is_file() and p.name != 'manifest.json')
     return [dict(path=p.relative_to(root).as_posix(), sha256=file_digest(p), size=p.stat().st_size) for p in files]
 
-# %% ../nbs/00_samples.ipynb #a2e1f014
+# %% ../nbs/00_samples.ipynb #edaf83c4
 @patch
 def save(self:Samples,
     path, # folder to write; its parent is made
@@ -892,9 +940,11 @@ def save(self:Samples,
     for n in self.by_split():
         if not re.fullmatch(r'\w+(\.\w+)*', str(n)): raise DataError(f'the split {n!r} cannot be part of a file name: use letters, digits and _')
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    (tmp/'data').mkdir(parents=True)
-    for name, part in self.by_split().items(): pq.write_table(part.table, tmp/'data'/f'{name}-00000-of-00001.parquet')
-    self._write_manifest(tmp)
+    try:
+        (tmp/'data').mkdir(parents=True)
+        for name, part in self.by_split().items(): pq.write_table(part.table, tmp/'data'/f'{name}-00000-of-00001.parquet')
+        self._write_manifest(tmp)
+    except BaseException: shutil.rmtree(tmp, ignore_errors=True); raise
     if path.exists(): shutil.rmtree(path)
     os.replace(tmp, path)
     return path
@@ -909,7 +959,7 @@ def _write_manifest(self:Samples, root):
 @patch
 def _saved_order(self:Samples): return self if 'split' not in self.columns else self._new(pa.concat_tables(p.table for p in self.by_split().values()))
 
-# %% ../nbs/00_samples.ipynb #269f1f5a
+# %% ../nbs/00_samples.ipynb #05391ce3
 def inside(
     root, # folder
     rel:str # relative path that came from outside
@@ -928,10 +978,12 @@ def load(cls:Samples,
     for f in m['files']:
         p = inside(path, f['path'])
         if not p.is_file(): raise DataError(f'{f["path"]} is listed in the manifest but not there')
-        if file_digest(p) != f['sha256']: raise DataError(f'{f["path"]} is not the file that was written: its digest differs')
+        if file_digest(p) != f.get('sha256'): raise DataError(f'{f["path"]} is not the file that was written: its digest differs')
     parts = [inside(path, f['path']) for f in m['files'] if f['path'].startswith('data/')]
     parts.sort(key=lambda p: ('train', 'valid', 'test').index(p.name.split('-')[0]) if p.name.split('-')[0] in ('train', 'valid', 'test') else 3)
-    return cls.from_parquet(*parts, info=m['info'], steps=m['steps'], quarantined=m['quarantined'])
+    out = cls.from_parquet(*parts, info=m.get('info'), steps=m.get('steps') or (), quarantined=m.get('quarantined'))
+    if out.rows_digest != m.get('rows_digest'): raise DataError(f'the rows of {path.name} are not those that were written')
+    return out
 
 def read_manifest(
     path # folder of a saved data set

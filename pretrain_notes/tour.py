@@ -238,7 +238,7 @@ def _classify(folder, read, seed, cap=3_000):
     t = c.table().reset_index()
     return dict(samples=len(s), folds=_folds, table=t[[k for k in t.columns if not any(w in str(k) for w in ('second', 'time'))]].to_dict('records'), statement=c.statement())
 
-# %% ../nbs/90_tour.ipynb #ade4c0df
+# %% ../nbs/90_tour.ipynb #ec513cd6
 def _encoder(read, seed):
     from fastai.torch_core import set_seed
     from pretrain_notes.objective import make_encoder
@@ -259,7 +259,7 @@ def _train(name, objective, dls, steps, seed):
     from pretrain_notes.objective import EpochBar, pretrain_learner
     set_seed(seed)
     learn = pretrain_learner(dls, objective, cbs=EpochBar(f'pretraining: {name}'))
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(dls.train))), 5e-3)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(min(100, max(1, round(steps / len(dls.train)))), 5e-3)
     return [float(v[0]) for v in learn.recorder.values]
 
 # %% ../nbs/90_tour.ipynb #6c204957
@@ -504,7 +504,7 @@ def tour(
             stages = _stages(run, r, seed, labels, seeds)
         return _finish(out, stages, seed)
 
-# %% ../nbs/90_tour.ipynb #4ac562dd
+# %% ../nbs/90_tour.ipynb #a68d7cae
 def _stages(run, r, seed, labels, seeds):
     "The stages after the first"
     c = run.stage(_check, r, name='check', seed=seed)
@@ -529,6 +529,7 @@ def _finish(out, stages, seed):
 def _source_exists(data):
     "Say what is wrong with `data` before anything is written"
     from pretrain_notes import datasets
+    if not str(data).strip(): raise DataError('no data was named: give a folder with one folder of images a class, or a name like digits')
     p = Path(str(data)).expanduser()
     if p.is_file(): raise DataError(f'{p} is a file: give a folder with one folder of images a class')
     if p.is_dir():

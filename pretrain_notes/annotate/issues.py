@@ -315,7 +315,7 @@ def score_issues(
     return dict(precision=hit / max(1, n), recall=hit / max(1, m), f1=2 * hit / max(1, n + m),
                 average_precision=float(average_precision_score(wrong, score)) if wrong.any() else float('nan'))
 
-# %% ../../nbs/16_annotate.issues.ipynb #75492144
+# %% ../../nbs/16_annotate.issues.ipynb #00e260aa
 def plot_precision_recall(
     results:dict, # name to what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong

@@ -262,7 +262,7 @@ def tasks(self:LabelStore)->dict: # version to description
     "Every version of every task that was answered"
     return {r.version: json.loads(r.spec) for r in self._rows(sa.select(_tasks).order_by(_tasks.c.name, _tasks.c.version))}
 
-# %% ../../nbs/10_annotate.store.ipynb #d24a4eea
+# %% ../../nbs/10_annotate.store.ipynb #64edc448
 @patch
 def undo(self:LabelStore,
     annotator:str='me', # whose last label or skip to take back
@@ -272,14 +272,19 @@ def undo(self:LabelStore,
     "Take back the annotator's last label or skip. Raises `DataError` where there is none"
     with self._writing() as conn:
         sent = uuid and conn.scalar(sa.select(_events.c.ref).where(_events.c.uuid == uuid, _events.c.kind == 'undo'))
-        if sent: return dict(conn.execute(sa.select(_events).where(_events.c.uuid == sent)).one()._mapping)
+        if sent: return _decoded(conn.execute(sa.select(_events).where(_events.c.uuid == sent)).one()._mapping)
         e = _last(conn, annotator, task)
         if e is None: raise DataError(f'{annotator!r} has no label to take back')
         row = _event(e['item'], annotator=annotator, kind='undo', source=e['source'], uuid=uuid, ref=e['uuid'])
         self._insert(conn, [row | dict(task=e['task'], task_version=e['task_version'])])
-    return e
+    return _decoded(e)
 
-# %% ../../nbs/10_annotate.store.ipynb #fe7bbc7f
+# %% ../../nbs/10_annotate.store.ipynb #cd6e4cfa
+def _decoded(e):
+    "An event as it was given: value and proposal are JSON in the table only"
+    return {k: json.loads(v) if k in ('value', 'proposal') and v is not None else v for k, v in e.items()}
+
+# %% ../../nbs/10_annotate.store.ipynb #f43e2623
 def _last(conn, annotator, task):
     "The last event of an annotator that still stands"
     query = sa.select(_events).where(_events.c.annotator == annotator, _events.c.kind != 'note').order_by(_events.c.seq.desc())
@@ -290,7 +295,7 @@ def _last(conn, annotator, task):
         if e['kind'] != 'undo': return dict(e)
         dead.add(e['ref'])
 
-# %% ../../nbs/10_annotate.store.ipynb #bc99d9fe
+# %% ../../nbs/10_annotate.store.ipynb #d1d53393
 @patch
 def labels(self:LabelStore,
     task, # a task or its name
@@ -309,14 +314,14 @@ def labels(self:LabelStore,
     columns = ['item', 'value', 'annotator', 'source', 'source_version', 'score', 'seconds', 'time', 'task_version', 'proposal', 'seq']
     return ev.loc[ev.kind == 'label', columns].reset_index(drop=True)
 
-# %% ../../nbs/10_annotate.store.ipynb #e7a8ed12
+# %% ../../nbs/10_annotate.store.ipynb #3b45b15e
 @patch
 def __repr__(self:LabelStore):
     n, last = self._rows(sa.select(sa.func.count(), sa.func.max(_events.c.seq)))[0]
     uuid = self._rows(sa.select(_events.c.uuid).where(_events.c.seq == last))[0][0] if n else ''
     return f'LabelStore {sa.make_url(self.url).database.split(os.sep)[-1]} · {n:,} events{f", the last {uuid}" if n else ""}'
 
-# %% ../../nbs/10_annotate.store.ipynb #770f4ce7
+# %% ../../nbs/10_annotate.store.ipynb #9e6f5c51
 @patch
 def summary(self:LabelStore): # a DataFrame, one row a task, source and annotator
     "What was done by whom: labels, skips, undos, median seconds"
@@ -326,13 +331,13 @@ def summary(self:LabelStore): # a DataFrame, one row a task, source and annotato
     counts = ev.pivot_table(index=['task', 'source', 'annotator'], columns='kind', values='seq', aggfunc='count', fill_value=0)
     return counts.assign(median_seconds=g.seconds.median().round(2)).reset_index().rename_axis(columns=None)
 
-# %% ../../nbs/10_annotate.store.ipynb #078a6fe6
+# %% ../../nbs/10_annotate.store.ipynb #69fe3825
 @patch
 def _repr_html_(self:LabelStore):
     from html import escape
     return f'<p>{escape(repr(self).split(", the last")[0])}</p>' + self.summary().to_html(index=False, na_rep='–')
 
-# %% ../../nbs/10_annotate.store.ipynb #8a95ccd7
+# %% ../../nbs/10_annotate.store.ipynb #b1db8439
 @patch
 def export(self:LabelStore,
     path # file to write
@@ -345,17 +350,16 @@ def export(self:LabelStore,
     os.replace(tmp, path)
     return path
 
-# %% ../../nbs/10_annotate.store.ipynb #f9b21383
+# %% ../../nbs/10_annotate.store.ipynb #7eb4263e
 @patch
 def _log(self:LabelStore):
     "The log as dictionaries"
     yield dict(format='pretrain_notes.labels', schema=_schema)
     yield from (dict(task=spec, version=v) for v, spec in self.tasks().items())
     for r in self._rows(sa.select(_events).order_by(_events.c.seq)):
-        d = dict(r._mapping)
-        yield {k: json.loads(v) if k in ('value', 'proposal') else v for k, v in d.items() if v is not None}
+        yield {k: v for k, v in _decoded(r._mapping).items() if v is not None}
 
-# %% ../../nbs/10_annotate.store.ipynb #a52e270e
+# %% ../../nbs/10_annotate.store.ipynb #f05bb1e8
 def _parse(line, tasks):
     "A task (kept in `tasks`) or an event of an exported log, checked"
     d = json.loads(line)
@@ -373,12 +377,13 @@ def _parse(line, tasks):
         if (d.get('kind') == 'undo') != isinstance(ref, str): raise DataError('an undo names what it takes back, and nothing else does')
         return _event(task=tasks.get(version), ref=ref, **d)
 
-# %% ../../nbs/10_annotate.store.ipynb #29fc3a04
+# %% ../../nbs/10_annotate.store.ipynb #ecec68af
 @patch
 def restore(self:LabelStore,
     path # file written by `export`
 )->int: # how many events were new
-    "Take in an exported log, all of it or nothing. Raises `DataError` that names the line"
+    "Take in an exported log, all of it or nothing. Raises `DataError` that names the line, or where there is no such file"
+    if not Path(path).is_file(): raise DataError(f'there is no file {Path(path).name}: give one that `export` wrote')
     rows, tasks = [], {}
     with open(path, encoding='utf-8') as f:
         for i, line in enumerate(iter(lambda: f.readline(2**20), ''), 1):
@@ -392,7 +397,7 @@ def restore(self:LabelStore,
         self._insert(conn, rows)
         return conn.scalar(sa.select(sa.func.count()).select_from(_events)) - n
 
-# %% ../../nbs/10_annotate.store.ipynb #701dea3a
+# %% ../../nbs/10_annotate.store.ipynb #2a490039
 @patch
 @step
 def with_labels(self:Samples,
@@ -414,7 +419,7 @@ def with_labels(self:Samples,
     out = self.with_column('label', values, ClassLabel(names=task.classes))
     return out.drop_rows([v is None for v in values], 'no label') if labelled_only else out
 
-# %% ../../nbs/10_annotate.store.ipynb #73b580a5
+# %% ../../nbs/10_annotate.store.ipynb #078e258f
 def _decide(df, conflict):
     "Item to label, one each"
     votes = df.groupby(['item', 'value']).agg(n=('seq', 'size'), seq=('seq', 'max')).reset_index()
@@ -424,7 +429,7 @@ def _decide(df, conflict):
     votes = votes.sort_values(['n', 'seq'] if conflict == 'majority' else 'seq').drop_duplicates('item', keep='last')
     return dict(zip(votes.item, votes.value))
 
-# %% ../../nbs/10_annotate.store.ipynb #f5dd095a
+# %% ../../nbs/10_annotate.store.ipynb #aea49684
 def _truth(samples, truth, task):
     "The true class number in the task of each sample, -1 where unknown"
     names = truth if truth is not None else [None if v < 0 else samples.vocab[v] for v in samples.labels]
@@ -432,7 +437,7 @@ def _truth(samples, truth, task):
     index = {c: i for i, c in enumerate(task.classes)}
     return np.array([-1 if v is None else index[task.check(str(v))] for v in names])
 
-# %% ../../nbs/10_annotate.store.ipynb #3f6246b5
+# %% ../../nbs/10_annotate.store.ipynb #42bf5bf6
 def _confusion(error, n):
     "Rows: the true class; columns: what is said"
     if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - _number('error', float(error), 0, 1), float(error) / (n - 1))
@@ -441,7 +446,7 @@ def _confusion(error, n):
         raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
     return m
 
-# %% ../../nbs/10_annotate.store.ipynb #709416b7
+# %% ../../nbs/10_annotate.store.ipynb #131bd954
 def _uuid_of(*parts): return str(uuid5(NAMESPACE_URL, '/'.join(map(str, parts))))
 
 def _says(y, m, rng):
@@ -451,7 +456,7 @@ def _says(y, m, rng):
     other = (rng.random(len(y))[:, None] * off.sum(1, keepdims=True) > off.cumsum(1)).sum(1).clip(0, len(m) - 1)
     return np.where(u < off.sum(1), other, y)
 
-# %% ../../nbs/10_annotate.store.ipynb #ca9767f8
+# %% ../../nbs/10_annotate.store.ipynb #aeed380c
 def simulate_annotator(
     samples:Samples, # what to label
     store:LabelStore, # where the labels go
@@ -476,7 +481,7 @@ def simulate_annotator(
                   uuid=_uuid_of(task.version, annotator, seed, i))
     return {i: task.classes[c] for i, c in zip(ids, said)}
 
-# %% ../../nbs/10_annotate.store.ipynb #a7eb1c6b
+# %% ../../nbs/10_annotate.store.ipynb #e2f00ed4
 @patch
 def plot(self:LabelStore,
     task # a task or its name
@@ -496,7 +501,7 @@ def plot(self:LabelStore,
     plt.close(fig)
     return fig
 
-# %% ../../nbs/10_annotate.store.ipynb #9db0c699
+# %% ../../nbs/10_annotate.store.ipynb #55062fd3
 def propose(
     samples:Samples, # what to propose labels for
     predict, # probabilities (n, classes) in the order of the task's classes, or a function of samples that gives them

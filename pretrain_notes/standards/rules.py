@@ -10,8 +10,9 @@ __all__ = ['severities', 'max_evidence', 'families', 'catalogue', 'max_table', '
            'duplicates', 'leaked_records', 'leaked_groups', 'unknown_labels', 'conflicting_labels', 'imbalance',
            'unique_keys', 'walk', 'references', 'read_front_matter', 'stated_counts', 'complete_description', 'spdx',
            'valid_license', 'known_names', 'declared_columns', 'declared_types', 'declared_ranges', 'clean_text',
-           'decodes', 'missing_values', 'empty', 'collection', 'provenance', 'removed_rows', 'split_first', 'manifest',
-           'listed_files', 'file_sets', 'find_emails', 'find_ips', 'emails', 'ips', 'personal_data', 'rules']
+           'decodes', 'refused', 'missing_values', 'empty', 'collection', 'provenance', 'removed_rows', 'split_first',
+           'manifest', 'listed_files', 'file_sets', 'find_emails', 'find_ips', 'emails', 'ips', 'personal_data',
+           'rules']
 
 # %% ../../nbs/60_standards.rules.ipynb #dc3d9836
 import fnmatch, ipaddress, json, os, re
@@ -102,7 +103,7 @@ def rule(
         return f
     return put
 
-# %% ../../nbs/60_standards.rules.ipynb #0d5b35dd
+# %% ../../nbs/60_standards.rules.ipynb #0f719ef6
 class Context:
     "All that a rule may look at"
     def __init__(self,
@@ -110,7 +111,9 @@ class Context:
         strict:bool=False # True: a missing description is a finding, not a reason to skip the rules about it
     ):
         self.root, self.strict, self.manifest, self.files_used = None, strict, {}, []
+        self.quarantined = None   # what was refused while reading, a list of {source, reason, detail}; None: not known
         if isinstance(data, Samples):
+            self.quarantined = list(data._quarantined)
             self.raw, self.info, self.steps, self.name = data.table, dict(data.info), data.steps, str(data.info.get('name')
                 or 'samples')[:200]
         elif isinstance(data, (str, os.PathLike)): self._open(Path(data))
@@ -137,7 +140,7 @@ def _json(path):
     except FileNotFoundError: return {}, f'there is no {path.name}'
     except (ValueError, RecursionError, OSError) as e: return {}, f'{path.name} cannot be read: {e}'
 
-# %% ../../nbs/60_standards.rules.ipynb #0794bfd7
+# %% ../../nbs/60_standards.rules.ipynb #d0339047
 @patch
 def _open(self:Context, root):
     "Read the folder of a data set, whatever state it is in"
@@ -146,6 +149,7 @@ def _open(self:Context, root):
     self.manifest, self.manifest_error = _json(self.root/'manifest.json')
     self.info = d if isinstance(d := self.manifest.get('info'), dict) else {}
     self.steps = d if isinstance(d := self.manifest.get('steps'), list) else []
+    self.quarantined = d if isinstance(d := self.manifest.get('quarantined'), list) else None
     self.name = str(self.info.get('name') or self.name)[:200]
     paths = sorted(p for p in self.files if p.startswith('data/') and p.endswith('.parquet'))
     tables = [t for t in map(self._parquet, paths) if t is not None]
@@ -277,7 +281,7 @@ def _record_keys(self:Context):
     rows = self.table.select([c for c in names if c not in (*_ours, 'label', 'labels')]).to_pylist()
     return ['' if _blank(r) else digest(r) for r in rows]
 
-# %% ../../nbs/60_standards.rules.ipynb #d377a950
+# %% ../../nbs/60_standards.rules.ipynb #ccefc679
 class NotApplicable(Exception):
     "Raised by a rule that has nothing to look at; the message says why"
 
@@ -290,7 +294,8 @@ absences = dict(   # need to a function (context) that says why it is missing, o
     text=lambda c: None if c.text_columns else 'there is no text column',
     media=lambda c: None if c.media else 'there is no image or audio column',
     schema=lambda c: None if c.schema else "no column is declared (`info['schema']` is empty)",
-    steps=lambda c: None if c.steps else 'no step is recorded')
+    steps=lambda c: None if c.steps else 'no step is recorded',
+    quarantined=lambda c: None if c.quarantined is not None else 'what was refused while reading is not known (no manifest.json says it)')
 
 # %% ../../nbs/60_standards.rules.ipynb #1b73bd82
 def run_rule(
@@ -503,7 +508,7 @@ def _counts(info):
     names = label.get('names') if isinstance(label, dict) else None
     return splits, list(names.values()) if isinstance(names, dict) else names if isinstance(names, list) else None
 
-# %% ../../nbs/60_standards.rules.ipynb #c3028a9e
+# %% ../../nbs/60_standards.rules.ipynb #c812ac3b
 @rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again',
     source='Hugging Face dataset_info; TFDV DATASET_LOW_NUM_EXAMPLES')
 def stated_counts(ctx):
@@ -514,14 +519,16 @@ def stated_counts(ctx):
     size = sum((ctx.root/p).stat().st_size for p in ctx.files_used) if ctx.root else None
     for where, d in stated:
         splits, names = _counts(d)
-        wrong = [f'{s}: {n} stated, {real.get(s, 0)} there' for s, n in splits.items() if n != real.get(s, 0)] + [f'{s}: not stated'
-            for s in real if splits and s not in splits]
+        wrong = [(f'{s}: {n} stated, {real.get(s, 0)} there', real.get(s, 0), n) for s, n in splits.items() if n != real.get(s, 0)]
+        wrong += [(f'{s}: not stated', real[s], None) for s in real if splits and s not in splits]
         if None not in (names, ctx.vocab) and list(names) != list(ctx.vocab):
-            wrong.append(f'{len(names)} classes stated, {len(ctx.vocab)} there, or in another order')
-        if size is not None and d.get('download_size') not in (None,
-            size): wrong.append(f'{d["download_size"]} bytes stated, {size} there')
-        if wrong: yield dict(where=where, message='; '.join(wrong), evidence=[where], value=sum(real.values()),
-            threshold=sum(n for n in splits.values() if isinstance(n, int)))
+            wrong.append((f'{len(names)} classes stated, {len(ctx.vocab)} there, or in another order', len(ctx.vocab), len(names)))
+        if size is not None and (n := d.get('download_size')) not in (None, size):
+            wrong.append((f'{n} bytes stated, {size} there', size, n))
+        if wrong:
+            _, value, stated = wrong[0]   # the numbers of the first difference: a sum over all splits would hide it
+            yield dict(where=where, message='; '.join(w for w, *_ in wrong), evidence=[where], value=value,
+                threshold=stated if isinstance(stated, int) or stated is None else str(stated)[:60])
 
 # %% ../../nbs/60_standards.rules.ipynb #619ad30d
 required = ('name', 'description', 'license', 'url', 'creator',
@@ -769,7 +776,18 @@ def decodes(ctx):
     if unread: yield dict(where='audio', severity='I', value=unread,
         message=f'{plural(unread, "file")} not WAV: the first bytes were looked at, no more')
 
-# %% ../../nbs/60_standards.rules.ipynb #734535f3
+# %% ../../nbs/60_standards.rules.ipynb #6cdd6aae
+@rule('PN113', 'W', title='Nothing was refused while reading', needs=['quarantined'],
+    hint='see samples.quarantined; repair or remove the source', source='frictionless extra-cell, missing-cell, encoding-error')
+def refused(ctx):
+    qs = [q if isinstance(q, dict) else {} for q in ctx.quarantined]
+    if not qs: return
+    reasons = Counter(str(q.get('reason') or 'no reason given')[:40] for q in qs).most_common()
+    said = ', '.join(f'{n:,} {r}' for r, n in reasons[:10]) + (f' and {plural(len(reasons) - 10, "more reason")}' if reasons[10:] else '')
+    yield dict(where='reading', message=f'{plural(len(qs), "record")} quarantined: {said}', value=len(qs), threshold=0,
+        evidence=[str(q.get('source') or 'no source given')[:200] for q in qs])
+
+# %% ../../nbs/60_standards.rules.ipynb #d685024d
 @rule('PN201', 'E', 'table', title='Required values are there',
     hint="label or drop the rows, or declare in info['schema'] that it is not required",
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
@@ -780,7 +798,7 @@ def missing_values(ctx):
         if null.any(): yield dict(where=c, evidence=ctx.at(null), value=round(float(null.mean()), 6), threshold=0,
             message=f'{int(null.sum()):,} of {len(ctx):,} values missing')
 
-# %% ../../nbs/60_standards.rules.ipynb #24cd49e0
+# %% ../../nbs/60_standards.rules.ipynb #ff3c6b62
 @rule('PN216', 'W', title='No record is empty, no column constant', hint='drop it',
     source='data-linter EmptyExample; deepchecks is_single_value')
 def empty(ctx):
@@ -792,7 +810,7 @@ def empty(ctx):
         if len(pc.unique(ctx.table[f.name])) == 1:
             yield dict(where=f.name, value=1, threshold=2, message=f'every value is {str(ctx.table[f.name][0].as_py())[:40]!r}')
 
-# %% ../../nbs/60_standards.rules.ipynb #54e25fd1
+# %% ../../nbs/60_standards.rules.ipynb #db67f3c9
 @patch
 def says(self:Context, key):
     "What the description says under a name, with or without its prefix"
@@ -808,7 +826,7 @@ def collection(ctx):
 def _records(ctx): return [(f'steps[{i}] {r.get("name", "")}'.strip(), r) for i, s in enumerate(ctx.steps)
     if isinstance(r := getattr(s, 'record', s), dict)]
 
-# %% ../../nbs/60_standards.rules.ipynb #656823bd
+# %% ../../nbs/60_standards.rules.ipynb #3679a681
 @rule('PN501', 'E', title='Each step names its parents, code, parameters and seed', needs=['steps'],
     hint='run it through pretrain_notes.steps.step', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
 def provenance(ctx):
@@ -818,7 +836,7 @@ def provenance(ctx):
         if missing: yield dict(where=where, message=f'does not say {", ".join(missing)}', evidence=[where], value=6 - len(missing),
             threshold=6)
 
-# %% ../../nbs/60_standards.rules.ipynb #a1549d31
+# %% ../../nbs/60_standards.rules.ipynb #e6ad158c
 @rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'], hint='remove rows with samples.drop_rows(mask, reason=...)',
     source='datatrove exclusion_writer; ChenghaoMou/text-dedup#96')
 def removed_rows(ctx):
@@ -830,7 +848,7 @@ def removed_rows(ctx):
         if n_in - n_out > named: yield dict(where=where, message=f'{plural(n_in - n_out, "row")} gone, {named} with a reason',
             evidence=[where], value=named, threshold=n_in - n_out)
 
-# %% ../../nbs/60_standards.rules.ipynb #c341b852
+# %% ../../nbs/60_standards.rules.ipynb #e0d06beb
 @rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'], hint='split first, fit on train alone',
     source='deepchecks train-test validation')
 def split_first(ctx):
@@ -839,7 +857,7 @@ def split_first(ctx):
     for where, r in fitted:
         if not r.get('split'): yield dict(where=where, message='was fitted to rows that had no split yet', evidence=[where])
 
-# %% ../../nbs/60_standards.rules.ipynb #03f147f5
+# %% ../../nbs/60_standards.rules.ipynb #c1300955
 @rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'],
     hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
 def manifest(ctx):
@@ -854,7 +872,7 @@ def manifest(ctx):
     extra = sorted(set(ctx.files) - {str(f.get('path')) for f in listed} - {'manifest.json'})
     if extra: yield dict(where='manifest.json', message=f'{plural(len(extra), "file")} not listed, e.g. {extra[0][:80]}', evidence=extra)
 
-# %% ../../nbs/60_standards.rules.ipynb #784db2bf
+# %% ../../nbs/60_standards.rules.ipynb #d45d69ab
 @patch
 def listed(self:Context):
     "(where, relative path, sha256 or None) of every local file that the manifest or the Croissant file lists"
@@ -873,7 +891,7 @@ def file_problem(self:Context, rel, sha):
     if p not in self._hashes: self._hashes[p] = file_digest(p)
     return None if sha is None or self._hashes[p] == sha else 'is not the file that was described: its digest differs'
 
-# %% ../../nbs/60_standards.rules.ipynb #b30c08ec
+# %% ../../nbs/60_standards.rules.ipynb #45427740
 @rule('PN105', 'E', title='Listed files are there, inside the folder, unchanged', needs=['folder'],
     hint='restore the file, or write the data set again', source='Croissant 1.1 Checksums; path traversal: CWE-22')
 def listed_files(ctx):
@@ -881,7 +899,7 @@ def listed_files(ctx):
         why = ctx.file_problem(rel, sha)
         if why: yield dict(where=where, message=f'{rel[:80]!r} {why}', evidence=[rel])
 
-# %% ../../nbs/60_standards.rules.ipynb #789d5796
+# %% ../../nbs/60_standards.rules.ipynb #f06aeab0
 @rule('PN106', 'E', title='Every pattern matches a file, every data file is described', needs=['folder', 'croissant'],
     hint='correct the pattern', source='Croissant 1.1 FileSet')
 def file_sets(ctx):
@@ -898,7 +916,7 @@ def file_sets(ctx):
     if left: yield dict(where='croissant.json', message=f'{plural(len(left), "data file")} not described, e.g. {left[0][:80]}',
         evidence=left)
 
-# %% ../../nbs/60_standards.rules.ipynb #1320ea6c
+# %% ../../nbs/60_standards.rules.ipynb #d4812206
 _email = re.compile(r'(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@'
                     r'(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])')
 _ip4 = re.compile(r'(?<![0-9A-Za-z.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z]|\.[0-9])')
@@ -912,7 +930,7 @@ def find_emails(
     if '@' not in text: return []
     return [m.span() for m in _email.finditer(text) if not m[0].lower().endswith(_file_suffixes)]
 
-# %% ../../nbs/60_standards.rules.ipynb #26751daa
+# %% ../../nbs/60_standards.rules.ipynb #09ccc283
 def find_ips(
     text:str # any text, in any script
 )->list: # (start, end) of each
@@ -924,7 +942,7 @@ def _public(s):
     try: return ipaddress.ip_address(s).is_global
     except ValueError: return False
 
-# %% ../../nbs/60_standards.rules.ipynb #773b1b0b
+# %% ../../nbs/60_standards.rules.ipynb #2644d540
 @patch
 def pii(self:Context, find):
     "{column: number of hits a row}, for the text columns and `source`; computed once"
@@ -944,12 +962,12 @@ def _addresses(ctx, find, one, many):
     source='datatrove PIIFormatter, with look-arounds instead of \\b')
 def emails(ctx): yield from _addresses(ctx, find_emails, 'e-mail address', 'e-mail addresses')
 
-# %% ../../nbs/60_standards.rules.ipynb #95ed56a9
+# %% ../../nbs/60_standards.rules.ipynb #035925af
 @rule('PN702', 'W', 'text', title='No public IP addresses', hint='mask them, or say so in personalSensitiveInformation',
     source='datatrove public_ip_validator')
 def ips(ctx): yield from _addresses(ctx, find_ips, 'public IP address', 'public IP addresses')
 
-# %% ../../nbs/60_standards.rules.ipynb #e2751344
+# %% ../../nbs/60_standards.rules.ipynb #e8366a17
 _says_none = re.compile(r'\s*(?:none|no|false|n/?a|not? (?:any )?personal\b.{0,200}|does not contain\b.{0,200}|contains no\b.{0,200}|'
                         r'无|没有.{0,50}|不含.{0,50})\s*\.?\s*', re.S | re.I)
 
@@ -967,7 +985,7 @@ def personal_data(ctx):
         message=f'says there is none, but an e-mail or IP address stands in {plural(int(rows.sum()), "row")}',
         evidence=[where, *ctx.at(rows)], value=int(rows.sum()), threshold=0)
 
-# %% ../../nbs/60_standards.rules.ipynb #9ea160b2
+# %% ../../nbs/60_standards.rules.ipynb #6cfa5c5f
 profiles = ('core', 'labelled', 'publish')   # each runs the rules of those before it
 
 def rules(
