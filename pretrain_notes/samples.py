@@ -221,7 +221,7 @@ def encode_labels(
     if unknown: raise DataError(f'label {sorted(unknown, key=str)[0]!r} is not one of the classes' + did_you_mean(sorted(unknown, key=str)[0], names))
     return pa.array([None if v is None else index[v] for v in values], pa.int64()), names
 
-# %% ../nbs/00_samples.ipynb #737d242e
+# %% ../nbs/00_samples.ipynb #df24611b
 @patch(cls_method=True)
 def from_rows(cls:Samples,
     rows:list, # dictionaries, one a row; a missing key is a null
@@ -240,7 +240,11 @@ def _set(table, name, column): return table.set_column(table.column_names.index(
 
 def _media_column(column, name):
     "A column of media as structs of bytes and path; a path alone is refused: nothing opens a file because a table names it"
-    if pa.types.is_struct(column.type): return column
+    if pa.types.is_struct(column.type):
+        if {f.name for f in column.type} != {'bytes', 'path'}: raise DataError(f'the column {name!r} must hold bytes and path, and holds {column.type}')
+        bare = pc.sum(pc.and_(pc.is_null(pc.struct_field(column, 'bytes')), pc.is_valid(pc.struct_field(column, 'path')))).as_py()
+        if bare: raise DataError(f'{bare} rows of {name!r} name a file and hold no bytes: embed the files first, as from_folder and from_dataset do')
+        return column
     if pa.types.is_null(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return pa.array([None if b is None else dict(bytes=b, path=None) for b in column.to_pylist()], _media_type)
     raise DataError(f'the column {name!r} holds names, not files: read the files with from_folder, or rename the column, e.g. rename={{{name!r}: "file"}}')
