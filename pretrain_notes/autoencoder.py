@@ -11,7 +11,6 @@ __all__ = ['Decoder', 'Autoencoder', 'show_reconstructions']
 import torch
 import torch.nn.functional as F
 from torch import nn
-from fastcore.basics import patch
 
 from .objective import Objective
 

@@ -388,7 +388,7 @@ def _label_errors(self:BenchResult, seeds=10, repeats=5):
         cases = _noisy_digits(seeds)
         a, b = ([_f1(f(y, p), wrong) for y, p, wrong in cases] for f in (we, they))
         time_ = interleaved(*(lambda f=f: [f(y, p) for _ in range(5) for y, p, _ in cases] for f in (we, they)), repeats, 'label errors')
-    f1 = self.row('label errors on digits: F1', a, b, 'cleanlab')
+    self.row('label errors on digits: F1', a, b, 'cleanlab')
     self.rows(f'label errors on digits, {5 * seeds} calls', time_, 'cleanlab')
     d, low, high = mean_interval(np.subtract(a, b))
     self.notes.append(f'Label errors on digits: F1 minus that of cleanlab {d:+.4f} '

@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/cli.html.md"""
 __all__ = ['app', 'tour', 'check', 'bench']
 
 # %% ../nbs/91_cli.ipynb #ca001d51
-import json as _json, sys
+import json as _json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated

@@ -13,9 +13,8 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
-from fastcore.basics import patch, store_attr
+from fastcore.basics import store_attr
 from fastai.callback.core import Callback
 import fastai.callback.all  # gives a Learner `fit_one_cycle`, `lr_find`, `fine_tune`, `no_bar`
 from fastai.data.core import DataLoaders
@@ -23,9 +22,9 @@ from fastai.layers import AdaptiveConcatPool2d
 from fastai.learner import Learner, Metric
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
-from fastai.torch_core import params, to_detach, to_float
+from fastai.torch_core import params, to_detach
 
-from .loaders import Augment, ImageTensors, TensorDL
+from .loaders import ImageTensors
 from .samples import DataError, Samples, progress
 
 # %% ../nbs/30_objective.ipynb #94fead69

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fastcore.basics import patch, store_attr
-from fastcore.meta import delegates
+from fastcore.basics import patch
 
 # %% ../nbs/00_samples.ipynb #81204774
 class DataError(ValueError):
@@ -199,10 +198,9 @@ def _contents(table):
 
 def _add_ids(table, features):
     "`table` and `features` with the columns `digest` and `id`"
-    text = dict(dtype='string', _type='Value')
+    from datasets import Features, Value
     if 'digest' not in table.column_names: table = table.append_column('digest', pa.array([digest(c) for c in _contents(table)], pa.string()))
     if 'id' not in table.column_names: table = table.append_column('id', pa.array(make_ids(table['digest'].to_pylist()), pa.string()))
-    from datasets import Features, Value
     return table, Features({**features, **{n: Value('string') for n in ('digest', 'id') if n not in features}})
 
 # %% ../nbs/00_samples.ipynb #89e10c90

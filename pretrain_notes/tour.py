@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .samples import DataError, Samples, digest, did_you_mean, to_mode, write_json
+from .samples import DataError, Samples, digest, did_you_mean, write_json
 from .steps import Run, step
 
 # %% ../nbs/90_tour.ipynb #438ea947
@@ -234,9 +234,7 @@ def _classify(folder, read, seed, cap=3_000):
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
     c = compare_classifiers(s, n_splits=_folds, seed=seed)
     c.plot().savefig(folder/'classifiers.png', dpi=_dpi)
-    keep = ['model', 'accuracy', 'balanced_accuracy', 'macro_f1']
-    t = c.table().reset_index()
-    return dict(samples=len(s), folds=_folds, table=t[[k for k in t.columns if not any(w in str(k) for w in ('second', 'time'))]].to_dict('records'), statement=c.statement())
+    return dict(samples=len(s), folds=_folds, table=c.table().reset_index().to_dict('records'), statement=c.statement())
 
 # %% ../nbs/90_tour.ipynb #ec513cd6
 def _encoder(read, seed):

@@ -8,10 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/transfer.html.md"""
 __all__ = ['mean_interval', 'draw_labels', 'fine_tune_score', 'Transfer', 'compare_transfer']
 
 # %% ../nbs/40_transfer.ipynb #2a2d800b
-from copy import deepcopy
-
 import numpy as np
-import torch
 from fastcore.basics import patch, store_attr
 from fastai.callback.core import Callback, CancelValidException
 from fastai.data.core import DataLoaders
@@ -19,7 +16,7 @@ from fastai.torch_core import set_seed
 
 from .loaders import ImageTensors
 from .objective import encoder_learner
-from .samples import DataError, Samples, progress
+from .samples import DataError, progress
 
 # %% ../nbs/40_transfer.ipynb #cbfb07c7
 def mean_interval(

@@ -12,7 +12,6 @@ __all__ = ['issue_filters', 'issue_rankings', 'noise_matrix', 'plant_noise', 'ou
 from copy import deepcopy
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..samples import DataError, Samples, array_folds, did_you_mean
 

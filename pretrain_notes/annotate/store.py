@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import numpy as np
 import sqlalchemy as sa
-from fastcore.basics import patch, store_attr
+from fastcore.basics import patch
 
 from ..samples import DataError, Samples, did_you_mean, digest
 from ..steps import step

@@ -14,8 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
-from fastcore.basics import patch
 
 from ..samples import DataError, Samples, digest, file_digest, read_manifest, write_json
 from .check import Report, check

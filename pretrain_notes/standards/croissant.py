@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-from fastcore.basics import patch
 
-from ..samples import DataError, Samples, manifest_files, progress, read_manifest, write_json
+from ..samples import DataError, Samples, manifest_files, read_manifest, write_json
 from .card import card, enlist, write_text
 from .check import Report, check
-from .rules import Context, Finding, Rule, rai, run_rule, spdx, walk
+from .rules import Context, Finding, Rule, rai, run_rule, spdx
 
 # %% ../../nbs/63_standards.croissant.ipynb #9c63d90a
 _kinds = [(pa.types.is_boolean, 'sc:Boolean'), (pa.types.is_integer, 'sc:Integer'), (pa.types.is_floating, 'sc:Float'),
