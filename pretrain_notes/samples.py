@@ -288,7 +288,8 @@ def __repr__(self:Samples):
 @patch(as_prop=True)
 def vocab(self:Samples):
     "The class names in order, or None"
-    return getattr(self.features.get('label'), 'names', None)
+    if not hasattr(self, '_vocab'): self._vocab = getattr(self.features.get('label'), 'names', None)     # asked for once a row in places
+    return self._vocab
 
 @patch
 def split_counts(self:Samples)->dict: # rows of each split, train first
