@@ -6,11 +6,12 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/bench.html.md"""
 
 # %% auto #0
 __all__ = ['benchmarks', 'heavy', 'measure', 'machine', 'Compared', 'interleaved', 'one_thread', 'BenchResult', 'benchmark',
-           'bench', 'modules_after']
+           'all_benchmarks', 'bench', 'modules_after']
 
 # %% ../nbs/80_bench.ipynb #642dddf5
-import gc, json, math, os, platform, subprocess, sys, time, tracemalloc, warnings
+import gc, json, math, os, pkgutil, platform, subprocess, sys, time, tracemalloc, warnings
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -305,13 +306,20 @@ def benchmark(
     return register
 
 # %% ../nbs/80_bench.ipynb #dbceb03e
+def all_benchmarks()->dict: # name to function
+    "The benchmarks of every page: those of a chapter are in a module `bench_...`, loaded when they are asked for"
+    import pretrain_notes
+    for m in pkgutil.iter_modules(pretrain_notes.__path__):
+        if m.name.startswith('bench_'): import_module(f'pretrain_notes.{m.name}')
+    return benchmarks
+
 def bench(
     name:str, # a name in `benchmarks`
     repeats:int=None, # runs of each side, at least 1; None: as many as this benchmark usually takes
     **kw # for the benchmark
 )->BenchResult: # rows and bars
     "Run a benchmark. Raises `DataError` for an unknown name, a missing peer, or something that cannot be measured"
-    if name not in benchmarks: raise DataError(f'there is no benchmark {name!r}' + did_you_mean(name, benchmarks))
+    if name not in all_benchmarks(): raise DataError(f'there is no benchmark {name!r}' + did_you_mean(name, benchmarks))
     if repeats is not None and repeats < 1: raise DataError(f'a benchmark needs at least one repeat, not {repeats}')
     f = benchmarks[name]
     missing = [p for p in f.peers if not _version(p)]

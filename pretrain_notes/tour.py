@@ -165,7 +165,8 @@ def _load(read, name='samples'): return Samples.load(read.folder/(name if read['
 # %% ../nbs/90_tour.ipynb #4c515284
 def _annotate(folder, read, labels, seed):
     "Stage 3: a few labels, and a model's proposals for the rest"
-    from pretrain_notes.annotate.store import ClassTask, LabelStore, propose, simulate_annotator
+    from pretrain_notes.annotate.store import LabelStore, propose, simulate_annotator
+    from pretrain_notes.annotate.tasks import ClassTask
     train = Samples.load(read.folder/'small').by_split()['train']
     n = min(labels, len(train))
     store, task = LabelStore(folder/'labels.db'), ClassTask(read['classes'])
@@ -220,7 +221,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     issues = find_label_issues(noisy, probs)
     np.savez_compressed(folder/'probs.npz', probs=probs, given=noisy, wrong=wrong)
     show_issues(s.with_column('label', noisy), issues, 24, ncols=12).savefig(folder/'issues.png', dpi=_dpi)
-    plot_precision_recall({'normalized margin': issues}, wrong).savefig(folder/'precision_recall.png', dpi=_dpi)
+    plot_precision_recall({'odds': issues}, wrong).savefig(folder/'precision_recall.png', dpi=_dpi)
     score = score_issues(issues, wrong)
     return dict(labels=len(s), planted=int(wrong.sum()), flagged=int(issues.flagged.sum()), **score, chance=float(wrong.mean()), found=bool(score['average_precision'] >= 3 * wrong.mean()))
 

@@ -1,12 +1,13 @@
-"""Confident learning against its reference implementation, and unusable input."""
+"""Label issues against the reference implementation, of one label an item and of several; ranking; unusable input."""
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_issues, issue_filters, issue_rankings, noise_matrix,
-    out_of_sample_probs, plant_noise, score_issues)
-from pretrain_notes.samples import DataError
+from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_conflicts, find_label_issues, issue_filters, issue_rankings,
+    noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues)
+from pretrain_notes.annotate.structured_issues import find_box_issues, find_multilabel_issues, find_token_issues
+from pretrain_notes.samples import DataError, Samples
 
 X, truth = load_digits(return_X_y=True)
 
@@ -39,7 +40,7 @@ def test_equals_cleanlab(noisy):
             a, b = mask(find_label_issues(given, p, filter_by=f)), theirs(given, p, filter_by=f, n_jobs=1)
             assert jaccard(a, b) >= .99, f
             assert f1(a, planted) >= f1(b, planted) - .01, f
-        for r in issue_rankings:
+        for r in ('normalized_margin', 'self_confidence'):
             np.testing.assert_allclose(1 - find_label_issues(given, p, rank_by=r).sort_values('row').score, get_label_quality_scores(given, p, method=r), atol=1e-9)
 
 @pytest.mark.filterwarnings('ignore')
@@ -94,3 +95,239 @@ def test_unusable(labels, probs, says):
 
 def test_more_folds_than_rows():
     with pytest.raises(DataError, match='folds cannot be made'): out_of_sample_probs(KNeighborsClassifier(1), X[:3], truth[:3], folds=5)
+
+# ---------------------------------------------------------------- what was found
+def test_issues_as_table_and_order():
+    from pretrain_notes.datasets import digits
+    s = digits()
+    given, _ = plant_noise(s.labels, .1)
+    p = out_of_sample_probs(KNeighborsClassifier(10, weights='distance'), X / 16, given, s.folds(5))
+    found = find_label_issues(s.with_column('label', given), p)
+    assert len(found) == 1797 and (found.row[found.flagged].to_numpy() == found.rows).all()
+    assert (found.score[found.flagged].diff().dropna() <= 0).all()
+    ids = s['id'].to_pylist()
+    assert found.items == [ids[i] for i in found.rows] == found.table.item[:len(found.rows)].tolist()
+    assert found.head(7).row.tolist() == found.table.head(7).row.tolist() and len(found.head(1000)) == 1000
+    assert find_label_issues(given, p).items == found.rows.tolist()
+    for r in issue_rankings:
+        score = find_label_issues(given, p, rank_by=r).score
+        assert score.between(0, 1).all() and np.isfinite(score).all()
+
+def test_nothing_to_find():
+    y = np.arange(50) % 5
+    found = find_label_issues(y, np.eye(5)[y] * .9 + .02)
+    assert not len(found.rows) and found.items == [] and len(found.table) == 50 and 'flagged' in repr(found)
+    assert np.isnan(noise_profile(y, np.eye(5)[y] * .9 + .02)['spread'])
+
+def test_every_class_but_one_is_unused():
+    "A class nobody was given is never suggested as confident; nothing fails."
+    y = np.zeros(30, int)
+    p = np.full((30, 3), .1); p[:, 0] = .8; p[:5] = [.1, .8, .1]
+    for f in issue_filters: assert len(find_label_issues(y, p, filter_by=f)) == 30
+
+def test_file_of_probabilities(tmp_path):
+    "A memory-mapped file gives the same, and is not copied."
+    import tracemalloc
+    rng = np.random.default_rng(0)
+    n, k = 100_000, 50
+    y = rng.integers(k, size=n)
+    m = np.memmap(tmp_path/'p', 'f4', 'w+', shape=(n, k))
+    z = rng.normal(size=(n, k)); z[np.arange(n), y] += 4
+    m[:] = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    given, _ = plant_noise(y, .1, k)
+    m = np.memmap(tmp_path/'p', 'f4', 'r', shape=(n, k))
+    want = find_label_issues(given, np.array(m)).rows
+    tracemalloc.start()
+    try: found, peak = find_label_issues(given, m), tracemalloc.get_traced_memory()[1]
+    finally: tracemalloc.stop()
+    assert (found.rows == want).all() and peak < m.nbytes / 2, peak
+
+def test_input_is_left_as_it_was():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 300); y = rng.integers(4, size=300)
+    before, labels = p.copy(), y.copy()
+    for f in issue_filters:
+        for r in issue_rankings: find_label_issues(y, p, f, r).table
+    assert (p == before).all() and (y == labels).all()
+    read_only = p.copy(); read_only.flags.writeable = False
+    assert (find_label_issues(y, read_only).rows == find_label_issues(y, np.asfortranarray(p)).rows).all()
+
+# ---------------------------------------------------------------- ranking
+@pytest.mark.parametrize('kind', ['uniform', 'class', 'instance'])
+def test_ranking(kind):
+    "The odds are level with the better of margin and self-confidence, or above (mean of 5 seeds and 2 classifiers)."
+    ap = []
+    for seed in range(5):
+        given, wrong = plant_noise(truth, .1, kind=kind, seed=seed, x=X)
+        for m in (KNeighborsClassifier(10, weights='distance'), LogisticRegression(C=.1, max_iter=200)):
+            p = out_of_sample_probs(m, X / 16, given, seed=seed)
+            ap.append([score_issues(find_label_issues(given, p, rank_by=r), wrong)['average_precision'] for r in issue_rankings])
+    odds, *others = np.mean(ap, 0)
+    assert odds >= max(others) - .003
+
+def test_kinds_are_told_apart():
+    def profile(kind):
+        given, _ = plant_noise(truth, .1, kind=kind, x=X)
+        return noise_profile(given, out_of_sample_probs(LogisticRegression(C=.1, max_iter=200), X / 16, given))
+    u, c, i = map(profile, ('uniform', 'class', 'instance'))
+    assert c['spread'] < 4 < 6 < u['spread'] and max(u['likeness'], c['likeness']) < .55 < i['likeness']
+
+def test_likeness_from_a_sample():
+    "Of many rows only some are asked, and in any order of the rows."
+    rng = np.random.default_rng(0)
+    y = np.arange(200_000) % 10
+    z = rng.standard_normal((len(y), 10)); z[np.arange(len(y)), y] += 3
+    p = np.exp(z); p /= p.sum(1, keepdims=True)
+    for kind in ('uniform', 'class'):
+        given, _ = plant_noise(y, .1, kind=kind)
+        assert abs(noise_profile(given, p)['likeness'] - .5) < .08
+
+# ---------------------------------------------------------------- noise
+def test_noise_of_the_instance():
+    given, planted = plant_noise(truth, .1, kind='instance', x=X)
+    assert planted.sum() == 180 and ((given != truth) == planted).all()
+    mean = np.stack([X[truth == k].mean(0) for k in range(10)])
+    far = np.linalg.norm(X[:, None] - mean, axis=2)
+    gap = far[np.arange(len(X)), given] - far[np.arange(len(X)), truth]
+    other = np.where(np.eye(10, dtype=bool)[truth], np.inf, far).min(1) - far[np.arange(len(X)), truth]
+    assert other[planted].mean() < other[~planted].mean() and np.median(gap[planted]) < np.median(other[~planted])
+
+def test_noise_of_ones_own():
+    m = np.zeros((10, 10)); m[3, 5] = 1
+    given, planted = plant_noise(truth, .05, kind=m)
+    assert set(truth[planted]) == {3} and set(given[planted]) == {5} and planted.sum() == 90
+    for bad, says in ((m[:3], 'noise matrix'), ('instance', 'pass x='), ('clas', "did you mean 'class'")):
+        with pytest.raises(DataError, match=says): plant_noise(truth, .1, kind=bad)
+    with pytest.raises(DataError, match='only'): plant_noise(truth, .5, kind=m)
+
+# ---------------------------------------------------------------- witnesses
+def test_groups_and_learner():
+    "Samples bring folds by group; a function that trains a Learner judges the part valid, in its order."
+    from pretrain_notes.datasets import digits
+    s = digits()[:60].with_column('group', [f'g{i // 3}' for i in range(60)])
+    asked = []
+    class Fake:
+        def __init__(self, samples): self.samples, self.dls = samples, self
+        @property
+        def valid(self): return self
+        def no_bar(self): from contextlib import nullcontext; return nullcontext()
+        def get_preds(self, dl):
+            import torch
+            v = self.samples.by_split()['valid']; asked.append(self.samples)
+            return torch.eye(10)[torch.tensor(v.labels)], None
+    p = out_of_sample_probs(Fake, s)
+    assert (p.argmax(1) == s.labels).all() and len(asked) == 5
+    for a in asked:
+        parts = {n: set(q['group'].to_pylist()) for n, q in a.by_split().items()}
+        assert not parts['train'] & parts['valid']
+    with pytest.raises(DataError, match='needs samples'): out_of_sample_probs(Fake, X[:60], truth[:60])
+    with pytest.raises(DataError, match='one fold'): out_of_sample_probs(KNeighborsClassifier(1), X[:9], truth[:9], folds=np.zeros(9, int))
+
+# ---------------------------------------------------------------- the same item twice
+def test_conflicts():
+    texts = Samples.from_rows([dict(text=t, label=l) for t, l in
+        [('Hello  there', 'a'), ('hello there', 'b'), ('Good bye', 'a'), ('good bye', 'a'), ('other', 'b'), ('HELLO there', None)]])
+    found = find_label_conflicts(texts)
+    assert found.rows.tolist() == [0, 1] and found.items == texts['id'].to_pylist()[:2] and found.table.flagged.sum() == 2
+    near = find_label_conflicts(texts, np.array([[0.], [9], [5], [5.01], [5.02], [40]]), within=1.)
+    assert set(near.rows) == {0, 1, 2, 3, 4}
+    with pytest.raises(DataError, match='finite features'): find_label_conflicts(texts, np.full((6, 2), np.nan))
+    with pytest.raises(DataError, match='one row of'): find_label_conflicts(texts, np.zeros((5, 2)))
+
+# ---------------------------------------------------------------- several labels an item
+def some_tags(seed=0, n=600, k=4):
+    rng = np.random.default_rng(seed)
+    y = (rng.random((n, k)) < [.5, .3, .2, .05]).astype(int)
+    p = 1 / (1 + np.exp(-(6 * y - 3 + rng.normal(size=(n, k)) * 1.5)))
+    wrong = rng.random((n, k)) < .05
+    return np.where(wrong, 1 - y, y), p, wrong
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('seed', range(3))
+def test_multilabel_equals_cleanlab(seed):
+    pytest.importorskip('cleanlab', reason='cleanlab, the reference, is not installed: pip install pretrain_notes[bench]')
+    from cleanlab.multilabel_classification import filter as theirs, rank
+    from sklearn.metrics import average_precision_score
+    y, p, wrong = some_tags(seed)
+    lists = [np.flatnonzero(r).tolist() for r in y]
+    for f in issue_filters[:5]:
+        want = theirs.find_multilabel_issues_per_class(lists, p, filter_by=f, n_jobs=1)
+        units = np.zeros(y.size, bool); units[find_multilabel_issues(y, p, f).rows] = True
+        assert jaccard(units.reshape(y.shape), want) >= .99, f
+    found = find_multilabel_issues(lists, p)
+    assert set(found.items) == set(np.flatnonzero(theirs.find_label_issues(lists, p, n_jobs=1)))
+    per_item = found.table.groupby('sample').score.max().sort_index()
+    assert average_precision_score(wrong.any(1), per_item) >= average_precision_score(wrong.any(1), 1 - rank.get_label_quality_scores(lists, p)) - .01
+
+def test_multilabel_unusable():
+    y, p, _ = some_tags(n=20)
+    for labels, probs, says in ((y[:5], p, 'do not fit'), (y, np.where(np.arange(20)[:, None] == 3, np.nan, p), 'row 3, class 0'), (y + 1, p, '0 or 1'),
+                                ([[9]] * 20, p, 'row 0 has the class 9'), (y, p[:, 0], 'must be a table')):
+        with pytest.raises(DataError, match=says): find_multilabel_issues(labels, probs)
+
+# ---------------------------------------------------------------- a label a word
+@pytest.mark.filterwarnings('ignore')
+def test_tokens_equal_cleanlab():
+    pytest.importorskip('cleanlab', reason='cleanlab, the reference, is not installed: pip install pretrain_notes[bench]')
+    from cleanlab.token_classification.filter import find_label_issues as theirs
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 12, 300)
+    y = rng.choice(4, sizes.sum(), p=[.7, .1, .1, .1])
+    z = rng.normal(size=(len(y), 4)); z[np.arange(len(y)), y] += 3
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    given, _ = plant_noise(y, .05, kind='uniform')
+    cuts = np.cumsum(sizes)[:-1]
+    labels, probs = [a.tolist() for a in np.split(given, cuts)], np.split(p, cuts)
+    found = find_token_issues(labels, probs, rank_by='self_confidence')
+    want = theirs(labels, probs, n_jobs=1)
+    t = found.head(len(found.rows))
+    assert list(zip(t.sentence, t.token)) == [(int(i), int(j)) for i, j in want]
+    assert found.items == list(dict.fromkeys(i for i, _ in want))
+    assert all(labels[s][w] == g for s, w, g in zip(found.sentence, found.token, found.given))
+
+def test_tokens_unusable():
+    with pytest.raises(DataError, match='sentence 1 has 1 labels'): find_token_issues([[0, 1], [0]], [np.eye(2), np.eye(2)])
+    with pytest.raises(DataError, match='2 sentences'): find_token_issues([[0], [1]], [np.eye(2)])
+    assert find_token_issues([[], [0, 1], []], [np.zeros((0, 2)), np.eye(2), np.zeros((0, 2))]).items == []
+
+# ---------------------------------------------------------------- boxes
+def some_boxes(seed, n=60, k=4):
+    rng = np.random.default_rng(seed)
+    labels, predictions = [], []
+    for i in range(n):
+        m = rng.integers(0, 5)
+        a = rng.uniform(0, 150, (m, 2)); b = np.c_[a, a + rng.uniform(15, 50, (m, 2))]
+        l = rng.integers(k, size=m)
+        seen = rng.random(m) > .1
+        extra = rng.random() < .2
+        pb = b[seen] + rng.normal(0, 1.5, (seen.sum(), 4))
+        pl = np.where(rng.random(seen.sum()) < .1, rng.integers(k, size=seen.sum()), l[seen])
+        predictions.append(dict(boxes=np.r_[pb, [[160, 160, 190, 190]]] if extra else pb, labels=np.r_[pl, [1]] if extra else pl, scores=rng.uniform(.4, 1, len(pl) + extra)))
+        keep = rng.random(m) > .1
+        labels.append(dict(boxes=(b + np.where(rng.random((m, 1)) < .1, 20, 0))[keep], labels=np.where(rng.random(m) < .1, (l + 1) % k, l)[keep]))
+    return labels, predictions
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('seed', range(4))
+def test_boxes_equal_cleanlab(seed):
+    "The flagged images, and their order."
+    pytest.importorskip('cleanlab', reason='cleanlab, the reference, is not installed: pip install pretrain_notes[bench]')
+    from cleanlab.object_detection.filter import find_label_issues as theirs
+    from cleanlab.object_detection.rank import get_label_quality_scores
+    labels, predictions = some_boxes(seed)
+    L = [dict(bboxes=d['boxes'], labels=d['labels']) for d in labels]
+    P = [[np.c_[d['boxes'], d['scores']][d['labels'] == c].reshape(-1, 5) for c in range(4)] for d in predictions]
+    mask, quality = theirs(L, P), get_label_quality_scores(L, P, verbose=False)
+    found = find_box_issues(labels, predictions)
+    assert set(found.items) == set(np.flatnonzero(mask))
+    assert (np.diff(quality[found.items]) >= -1e-12).all()
+    assert {'swapped', 'moved'} <= set(found.problem)
+
+def test_boxes_unusable():
+    good = dict(boxes=[[0, 0, 2, 2]], labels=[0], scores=[.9])
+    for given, predicted, says in (([good] * 2, [good], '2 images'), ([dict(boxes=[[2, 0, 0, 2]], labels=[0])], [good], 'image 0: a given box'),
+                                   ([good], [good | dict(scores=[np.nan])], 'score outside'), ([good], [good | dict(labels=[0, 1])], 'do not fit')):
+        with pytest.raises(DataError, match=says): find_box_issues(given, predicted)
+    empty = dict(boxes=[], labels=[], scores=[])
+    assert len(find_box_issues([empty] * 3, [empty] * 3)) == 0
+    assert find_box_issues([empty, good], [good | dict(scores=[.99]), good], ids=['a', 'b']).items == ['a']

@@ -6,16 +6,19 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.issues.html.md"""
 
 # %% auto #0
 __all__ = ['issue_filters', 'issue_rankings', 'noise_matrix', 'plant_noise', 'out_of_sample_probs', 'confident_thresholds',
-           'confident_joint', 'plot_joint', 'find_label_issues', 'show_issues', 'score_issues', 'plot_precision_recall']
+           'confident_joint', 'plot_joint', 'LabelIssues', 'find_label_issues', 'show_issues', 'score_issues',
+           'plot_precision_recall', 'noise_profile', 'find_label_conflicts']
 
-# %% ../../nbs/17_annotate.issues.ipynb #d0224208
+# %% ../../nbs/17_annotate.issues.ipynb #289fda76
 from copy import deepcopy
+from functools import cached_property
 
 import numpy as np
+from fastcore.basics import GetAttr, store_attr
 
 from ..samples import DataError, Samples, array_folds, did_you_mean
 
-# %% ../../nbs/17_annotate.issues.ipynb #ec3c0748
+# %% ../../nbs/17_annotate.issues.ipynb #78508bd9
 def noise_matrix(
     rate:float, # share of wrong labels, 0..1
     n_classes:int, # number of classes, at least 2
@@ -35,143 +38,228 @@ def noise_matrix(
             off[k, first] += .65
             off[k, rest[0] if rest else first] += .25
         rates = np.minimum(rate * rng.permutation(np.linspace(.5, 1.5, n_classes)), .95)
-    elif kind != 'uniform': raise DataError(f'there is no noise of kind {kind!r}{did_you_mean(kind, ["class", "uniform"])}')
+    elif kind != 'uniform': raise DataError(f'there is no noise matrix of kind {kind!r}{did_you_mean(kind, ["class", "uniform"])}')
     return np.where(np.eye(n_classes, dtype=bool), 1 - rates, off * rates[:, None])
 
-# %% ../../nbs/17_annotate.issues.ipynb #8e7c4705
+# %% ../../nbs/17_annotate.issues.ipynb #42a98746
+def _taken_for(x, y, k):
+    "How easily each row is taken for each other class: falls with the distance to the mean of that class"
+    x = np.asarray(x, float).reshape(len(y), -1)
+    mean = np.stack([x[y == j].mean(0) if (y == j).any() else np.full(x.shape[1], np.inf) for j in range(k)])
+    far = np.stack([np.sqrt(((x - m)**2).sum(1)) for m in mean], 1)
+    own = far[np.arange(len(y)), y][:, None]
+    a = np.exp(8 * (own - far) / np.median(own))
+    a[np.arange(len(y)), y] = 0
+    return a
+
+# %% ../../nbs/17_annotate.issues.ipynb #b96210a0
 def plant_noise(
     labels, # int (n,), class numbers that are right
     rate:float, # share of labels to spoil, 0..1
     n_classes:int=None, # number of classes; None: the largest label and one
-    kind:str='class', # 'class' or 'uniform', as in `noise_matrix`
-    seed:int=0 # the same seed spoils the same labels
+    kind='class', # 'uniform', 'class' (as in `noise_matrix`), 'instance' (needs `x`), or a noise matrix of your own
+    seed:int=0, # the same seed spoils the same labels
+    x=None # (n, ...) the rows themselves, as numbers; for kind='instance'
 )->tuple: # (labels with noise, bool mask of the spoiled ones)
     "Spoil exactly `rate` of the labels (rounded); every spoiled label differs from the true one"
     labels = _labels(labels)
-    m = noise_matrix(rate, n_classes or int(labels.max()) + 1, kind, seed)
-    rng, off = np.random.default_rng([seed, 1]), m * (1 - np.eye(len(m)))
-    weight = off.sum(1)[labels]
-    rows = rng.choice(len(labels), round(rate * len(labels)), replace=False, p=weight / weight.sum()) if rate else np.zeros(0, int)
-    to = (rng.random(len(rows))[:, None] * off.sum(1)[labels[rows], None] > off.cumsum(1)[labels[rows]]).sum(1)
-    noisy, mask = labels.copy(), np.zeros(len(labels), bool)
+    n, k = len(labels), n_classes or int(labels.max()) + 1
+    off, at = _flips(labels, rate, k, kind, seed, x)
+    weight = off.sum(1)[at]
+    rng, m = np.random.default_rng([seed, 1]), round(rate * n)
+    can = np.count_nonzero(weight)
+    if can < m: raise DataError(f'{m} labels are to be spoiled, and only {can} can be by this noise')
+    rows = rng.choice(n, m, replace=False, p=weight / weight.sum()) if rate else np.zeros(0, int)
+    to = (rng.random(len(rows))[:, None] * weight[rows, None] > off[at[rows]].cumsum(1)).sum(1)
+    noisy, mask = labels.copy(), np.zeros(n, bool)
     noisy[rows], mask[rows] = to, True
     return noisy, mask
 
-# %% ../../nbs/17_annotate.issues.ipynb #cbc7603d
+# %% ../../nbs/17_annotate.issues.ipynb #0861b8ca
+def _flips(y, rate, k, kind, seed, x):
+    "(weights of what a label turns into, the row of them for each label)"
+    if isinstance(kind, str) and kind == 'instance':
+        if x is None or len(x) != len(y): raise DataError('noise that depends on the instance needs the rows: pass x=, one a label')
+        noise_matrix(rate, k)                        # the rate is checked there
+        return _taken_for(x, y, k), np.arange(len(y))
+    m = noise_matrix(rate, k, kind, seed) if isinstance(kind, str) else np.asarray(kind, float)
+    if m.shape != (k, k) or not (m >= 0).all():
+        raise DataError(f'a noise matrix for {k} classes is {k} x {k} and not negative, this is {m.shape}')
+    return m * (1 - np.eye(k)), y
+
+# %% ../../nbs/17_annotate.issues.ipynb #028bc5e4
 def _labels(labels, n_classes=None):
     "Labels as int64, checked"
     y = np.asarray(labels.labels if isinstance(labels, Samples) else labels)
     if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu':
         raise DataError(f'labels must be a list of class numbers, these are {y.dtype} of shape {y.shape}')
-    bad = np.flatnonzero((y < 0) | (y >= (n_classes or np.inf)))
-    if len(bad):
+    if y.min() < 0 or y.max() >= (n_classes or np.inf):
+        bad = np.flatnonzero((y < 0) | (y >= (n_classes or np.inf)))
         raise DataError(f'{len(bad)} rows have no usable class number, the first is row {bad[0]} with {y[bad[0]]}: leave them out first')
-    return y.astype(np.int64)
+    return y.astype(np.int64, copy=False)
 
-# %% ../../nbs/17_annotate.issues.ipynb #9c79ce02
+# %% ../../nbs/17_annotate.issues.ipynb #0865d545
 def _fresh(estimator):
     "An unfitted copy"
     try: from sklearn.base import clone; return clone(estimator)
     except TypeError: return deepcopy(estimator)
 
-# %% ../../nbs/17_annotate.issues.ipynb #2249d9da
+# %% ../../nbs/17_annotate.issues.ipynb #b6963b0e
 def out_of_sample_probs(
-    estimator, # anything with `fit(X, y)`, `predict_proba(X)` and, once fitted, `classes_`
-    X, # what it is fitted on, (n, ...): an array, or anything that a list of row numbers selects from
-    y, # int (n,), class numbers as given
+    estimator, # anything with `fit(X, y)`, `predict_proba(X)` and, once fitted, `classes_`; or a function that trains a fastai `Learner`
+    X, # what it is fitted on, (n, ...): `Samples`, an array, or anything that a list of row numbers selects from
+    y=None, # int (n,), class numbers as given; None: those of the samples
     folds=5, # number of folds, or fold numbers (n,) such as `samples.folds(5)` gives
-    n_classes:int=None, # number of classes; None: the largest label and one
+    n_classes:int=None, # number of classes; None: those of the samples, or the largest label and one
     seed:int=0 # for the folds
 )->np.ndarray: # float64 (n, n_classes), rows sum to 1
-    "Probabilities of each row from a model that was not fitted on it"
-    from threadpoolctl import threadpool_limits
-    y = _labels(y, n_classes)
+    "Probabilities of each row from a model that was not fitted on it. Raises `DataError` for fewer rows than folds"
+    y = _labels(X if y is None else y, n_classes)
     if len(X) != len(y) or (np.ndim(folds) and len(folds) != len(y)):
         raise DataError(f'{len(X)} rows do not fit {len(y)} labels, or the fold numbers do not')
-    folds, n_classes = np.asarray(folds) if np.ndim(folds) else array_folds(X, y, folds, seed), n_classes or int(y.max()) + 1
-    probs = np.zeros((len(y), n_classes))
-    with threadpool_limits(1):                       # one thread: the same figures on every machine, and no slower on small data
-        for k in np.unique(folds):
-            train, test = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
-            model = _fresh(estimator).fit(X[train], y[train])
-            probs[np.ix_(test, model.classes_)] = model.predict_proba(X[test])
+    k = n_classes or (isinstance(X, Samples) and X.vocab and len(X.vocab)) or int(y.max()) + 1
+    folds, probs = _folds(X, y, folds, seed), np.zeros((len(y), k))
+    judge = _by_estimator if hasattr(estimator, 'fit') else _by_learner
+    for f in np.unique(folds): probs[folds == f] = judge(estimator, X, y, folds == f, k)
     return probs
 
-# %% ../../nbs/17_annotate.issues.ipynb #123824e3
+# %% ../../nbs/17_annotate.issues.ipynb #871c11eb
+def _folds(X, y, folds, seed):
+    "Fold numbers"
+    if np.ndim(folds): folds = np.asarray(folds)
+    else: folds = X.folds(folds, seed) if isinstance(X, Samples) else array_folds(X, y, folds, seed)
+    if len(np.unique(folds)) < 2: raise DataError('all rows are in one fold: nothing is left to train on')
+    return folds
+
+def _by_estimator(estimator, X, y, out, k):
+    "Probabilities of the rows `out` from an estimator fitted on the others"
+    from threadpoolctl import threadpool_limits
+    train, test, probs = np.flatnonzero(~out), np.flatnonzero(out), np.zeros((out.sum(), k))
+    with threadpool_limits(1):                       # one thread: the same figures on every machine, and no slower on small data
+        model = _fresh(estimator).fit(X[train], y[train])
+        probs[:, model.classes_] = model.predict_proba(X[test])
+    return probs
+
+def _by_learner(make, X, y, out, k):
+    "The same from a function that is given samples with a column `split` and trains a `Learner` on their part `train`"
+    if not isinstance(X, Samples): raise DataError('a function that trains a Learner needs samples: pass Samples, not an array')
+    learn = make(X.with_column('label', y).with_column('split', np.where(out, 'valid', 'train').tolist()))
+    with learn.no_bar(): return learn.get_preds(dl=learn.dls.valid)[0].float().numpy()
+
+# %% ../../nbs/17_annotate.issues.ipynb #802e33b1
 def _blocks(n, k):
     "Slices of rows with about a million bytes of probabilities each"
     size = max(1, 2**17 // k)
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
-def _probs(probs, n):
-    "Probabilities, checked block by block"
+def _table_of(probs, n):
+    "Probabilities as an array of the right shape"
     p = np.asarray(probs)
-    if p.ndim != 2 or len(p) != n or p.dtype.kind != 'f':
+    if p.ndim != 2 or len(p) != n or p.dtype.kind != 'f' or not p.shape[1]:
         raise DataError(f'{n} labels need probabilities of shape ({n}, classes), these are {p.dtype} of shape {p.shape}')
-    for s in _blocks(*p.shape):
-        with np.errstate(invalid='ignore'):
-            bad = ~((p[s] >= -1e-6).all(1) & (abs(p[s].sum(1) - 1) < 1e-2))      # a NaN or an infinity fails too
-        if bad.any():
-            i = s.start + bad.argmax()
-            raise DataError(f'row {i} of the probabilities is no distribution (its sum is {p[i].sum():.4g}): all must lie in 0..1 and sum to 1')
     return p
 
-def _self_confidence(y, p): return p[np.arange(len(y)), y]
+def _bad_row(b):
+    "The first row of a block that is no distribution, None if there is none; a NaN or an infinity fails too"
+    with np.errstate(invalid='ignore'):
+        if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
+        bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
+    return int(bad.argmax()) if bad.any() else None
 
-# %% ../../nbs/17_annotate.issues.ipynb #09f7b59b
+# %% ../../nbs/17_annotate.issues.ipynb #c5cbe604
+def _self_confidence(y, p):
+    "The probability of each given label; every row is checked on the way"
+    own = np.empty(len(y), p.dtype)
+    for s in _blocks(*p.shape):
+        b = np.asarray(p[s])
+        if (i := _bad_row(b)) is not None:
+            raise DataError(f'row {s.start + i} of the probabilities is no distribution (its sum is {b[i].sum():.4g}): '
+                            'all must lie in 0..1 and sum to 1')
+        own[s] = b[np.arange(len(b)), y[s]]
+    return own
+
+def _mean_by_class(y, own, k):
+    n = np.bincount(y, minlength=k)
+    return np.where(n > 0, np.bincount(y, own, k) / np.maximum(n, 1), 2.).clip(2e-6)
+
+# %% ../../nbs/17_annotate.issues.ipynb #9484f5f5
 def confident_thresholds(
     labels, # int (n,), class numbers as given
     probs # float (n, classes), out-of-sample probabilities
 )->np.ndarray: # (classes,); 2 for a class that nobody was given, so that nothing reaches it
     "The mean self-confidence of each class"
     y = _labels(labels, np.shape(probs)[-1])
-    p = _probs(probs, len(y))
-    n = np.bincount(y, minlength=p.shape[1])
-    return np.where(n > 0, np.bincount(y, _self_confidence(y, p), p.shape[1]) / np.maximum(n, 1), 2.).clip(2e-6)
+    p = _table_of(probs, len(y))
+    return _mean_by_class(y, _self_confidence(y, p), p.shape[1])
 
-# %% ../../nbs/17_annotate.issues.ipynb #e90c0fcd
-def _confident_class(p, thresholds):
-    "The class to which each row confidently belongs, -1 for none"
-    out = np.full(len(p), -1)
-    for s in _blocks(*p.shape):
-        sure = p[s] >= thresholds - 1e-6
-        n = sure.sum(1)
-        out[s] = np.where(n == 1, sure.argmax(1), np.where(n > 1, p[s].argmax(1), -1))
-    return out
+# %% ../../nbs/17_annotate.issues.ipynb #fb88f83e
+class _Doubts:
+    "What two passes over the probabilities leave behind"
+    def __init__(self, labels, probs):
+        self.y = _labels(labels, np.shape(probs)[-1])
+        self.p = _table_of(probs, len(self.y))
+        self.n, self.k = self.p.shape
+        if self.k < 2: raise DataError('with one class there is nothing to confuse it with')
+        self.own = _self_confidence(self.y, self.p)
+        least = _mean_by_class(self.y, self.own, self.k) - 1e-6
+        self.to, self.best = self.y.astype(np.int32), self.y.astype(np.int32)
+        for s in _blocks(self.n, self.k): self._block(s, least, np.maximum(least, .51))
+        self.rows = np.flatnonzero(self.best != self.y)
 
-# %% ../../nbs/17_annotate.issues.ipynb #4ae1e7dd
+    @cached_property
+    def joint(self): return _joint(self)
+    @cached_property
+    def pruned(self): return self.rows[_by_noise_rate(self, _keep_one(self.joint))[self.rows]]
+    @cached_property
+    def likeness(self): return _likeness_of(self)
+
+    def _block(self, s, least, enough):
+        "Fill in `to` and `best` of a block"
+        r = np.flatnonzero(self.own[s] < enough[self.y[s]])       # all others are confidently what they are called
+        b = np.asarray(self.p[s])[r]
+        by_class = np.ascontiguousarray(b.T)                      # whole columns at a time are faster than short rows
+        doubted = by_class.max(0) > self.own[s][r] + 1e-6
+        n = np.add.reduce((by_class >= least[:, None]).view(np.uint8), 0, dtype=np.int32)      # of how many classes it is sure
+        one, ask, to = np.flatnonzero(n == 1), np.flatnonzero(doubted | (n > 1)), np.full(len(r), -1, np.int32)
+        most = b[ask].argmax(1)
+        to[ask] = np.where(n[ask] > 1, most, -1)
+        to[one] = (b[one] >= least).argmax(1)
+        self.to[s.start + r] = to
+        self.best[s.start + r[ask]] = np.where(doubted[ask], most, self.y[s][r[ask]])
+
+# %% ../../nbs/17_annotate.issues.ipynb #d9259da4
 def _round_rows(m):
     "Whole numbers with the same row sums: the entries nearest to rounding the other way give way"
-    out = []
-    for row in m:
+    out = np.empty(m.shape, int)
+    for i, row in enumerate(m):
         r = row.round()
         while d := int(round(row.sum()) - r.sum()):
             r[np.argsort(row - r)[::-1 if d > 0 else 1][:abs(d)]] += np.sign(d)
-        out.append(r)
-    return np.array(out).astype(int)
+        out[i] = r
+    return out
 
-# %% ../../nbs/17_annotate.issues.ipynb #45e93b57
+# %% ../../nbs/17_annotate.issues.ipynb #932358c7
+def _joint(d, calibrate=True):
+    "The confident joint of given and confident classes"
+    off, size = np.flatnonzero(d.to != d.y), np.bincount(d.y, minlength=d.k)
+    same = size - np.bincount(d.y[off], minlength=d.k)
+    off = off[d.to[off] >= 0]
+    c = np.bincount(d.y[off] * d.k + d.to[off], minlength=d.k**2).reshape(d.k, d.k)
+    np.fill_diagonal(c, same.clip(1))                # every class keeps at least one sample
+    if not calibrate: return c
+    c = c / c.sum(1, keepdims=True) * size[:, None]
+    return _round_rows(c / np.ascontiguousarray(c.T).sum() * d.n)      # summed in the reference's order, so that ties round alike
+
+# %% ../../nbs/17_annotate.issues.ipynb #98c0be2d
 def confident_joint(
     labels, # int (n,), class numbers as given
     probs, # float (n, classes), out-of-sample probabilities
     calibrate:bool=True # scale to the whole set; False: the bare counts
 )->np.ndarray: # int (classes, classes): rows the given label, columns the class it confidently belongs to
     "How many samples with label i belong to class j (Northcutt, Jiang & Chuang 2021)"
-    thresholds = confident_thresholds(labels, probs)
-    y, p = _labels(labels), np.asarray(probs)
-    return _joint(y, _confident_class(p, thresholds), p.shape[1], calibrate)
+    return _joint(_Doubts(labels, probs), calibrate)
 
-# %% ../../nbs/17_annotate.issues.ipynb #0f1d1946
-def _joint(y, to, k, calibrate=True):
-    "The confident joint from given and confident classes"
-    sure = to >= 0
-    c = np.bincount(y[sure] * k + to[sure], minlength=k * k).reshape(k, k)
-    np.fill_diagonal(c, c.diagonal().clip(1))        # every class keeps at least one sample
-    if not calibrate: return c
-    c = c / c.sum(1, keepdims=True) * np.bincount(y, minlength=k)[:, None]
-    return _round_rows(c / np.ascontiguousarray(c.T).sum() * len(y))      # summed in the reference's order, so that ties round alike
-
-# %% ../../nbs/17_annotate.issues.ipynb #d121842f
+# %% ../../nbs/17_annotate.issues.ipynb #e67d2f88
 def plot_joint(
     *joints, # (classes, classes) counts, rows the given label, columns another class
     titles=(), # one a matrix
@@ -192,30 +280,47 @@ def plot_joint(
     plt.close(fig)
     return fig
 
-# %% ../../nbs/17_annotate.issues.ipynb #c370ea01
-def _by_noise_rate(y, p, self_conf, counts):
+# %% ../../nbs/17_annotate.issues.ipynb #22de71cb
+def _top(v, n):
+    "Where the n largest values stand"
+    return np.argpartition(-v, min(n, len(v)) - 1)[:n] if n > 0 and len(v) else np.zeros(0, int)
+
+def _by_label(y, k, rows=None):
+    "Row numbers of each class"
+    small = (y if rows is None else y[rows]).astype(np.uint16 if k < 2**16 else np.int64)      # 16 bits are sorted by radix, in linear time
+    order, ends = np.argsort(small, kind='stable'), np.bincount(small, minlength=k).cumsum()[:-1]
+    return np.split(order if rows is None else rows[order], ends)
+
+# %% ../../nbs/17_annotate.issues.ipynb #89585fce
+def _by_noise_rate(d, counts):
     "For each given i and other j, the counts[i, j] rows with the largest margin"
-    flag, order, ends = np.zeros(len(y), bool), np.argsort(y, kind='stable'), np.bincount(y, minlength=len(counts)).cumsum()
-    for i in range(len(counts)):
-        rows = order[ends[i-1] if i else 0:ends[i]]
-        if len(rows) < 2: continue                   # one sample of a class is never taken away
-        for j in np.flatnonzero(counts[i]):
-            if j != i: flag[rows[_top(p[rows, j] - self_conf[rows], counts[i, j])]] = True
+    flag, size = np.zeros(d.n, bool), np.bincount(d.y, minlength=d.k)
+    for i, rows in enumerate(_by_label(d.y, d.k, d.rows)):
+        if size[i] < 2 or not len(rows): continue                # one sample of a class is never taken away
+        others, short = np.flatnonzero(counts[i]), []
+        for j in others[others != i]:
+            v = d.p[rows, j] - d.own[rows]
+            if np.count_nonzero(v > 0) < counts[i, j]: short.append(j)
+            else: flag[rows[_top(v, counts[i, j])]] = True
+        if short: _fill_up(d, flag, i, rows, short, counts)
     return flag
 
-# %% ../../nbs/17_annotate.issues.ipynb #5acd6178
-def _by_class(y, self_conf, counts):
+def _fill_up(d, flag, i, rows, short, counts):
+    "Where fewer rows are doubted than the joint asks for, all rows of the class compete"
+    every = np.flatnonzero(d.y == i)
+    for j in short:
+        if flag[rows].all(): return
+        flag[every[_top(d.p[every, j] - d.own[every], counts[i, j])]] = True
+
+# %% ../../nbs/17_annotate.issues.ipynb #3c4e14bb
+def _by_class(d, counts):
     "For each class as many of the least self-confident rows as stand off the diagonal"
-    flag = np.zeros(len(y), bool)
-    for i in range(len(counts)):
-        rows = np.flatnonzero(y == i)
-        if len(rows) > 1: flag[rows[_top(-self_conf[rows], len(rows) - counts[i, i])]] = True
+    flag = np.zeros(d.n, bool)
+    for i, rows in enumerate(_by_label(d.y, d.k)):
+        if len(rows) > 1: flag[rows[_top(-d.own[rows], len(rows) - counts[i, i])]] = True
     return flag
 
-# %% ../../nbs/17_annotate.issues.ipynb #36df0422
-def _top(v, n): return np.argpartition(-v, min(n, len(v) - 1))[:n] if n > 0 else slice(0)
-
-# %% ../../nbs/17_annotate.issues.ipynb #84af620a
+# %% ../../nbs/17_annotate.issues.ipynb #6cb6bf33
 def _keep_one(joint):
     "Counts to prune, with at least one sample of each class left"
     m = joint.T.astype(float)
@@ -224,68 +329,114 @@ def _keep_one(joint):
     np.fill_diagonal(m, kept)
     return _round_rows(m.astype(int)).T
 
-def _best_two(y, p):
-    "Self-confidence, the best other probability, and the most probable class of each row"
-    own, other, best = _self_confidence(y, p), np.empty(len(y), p.dtype), np.empty(len(y), np.int64)
-    for s in _blocks(*p.shape):
-        b, r = p[s].copy(), np.arange(len(y[s]))
-        best[s] = b.argmax(1)
-        b[r, y[s]] = -1
-        other[s] = b.max(1)
-    return own, other, best
-
-# %% ../../nbs/17_annotate.issues.ipynb #4966f71f
+# %% ../../nbs/17_annotate.issues.ipynb #31eea2da
 issue_filters = ('prune_by_noise_rate', 'prune_by_class', 'both', 'confident_learning', 'predicted_neq_given',
                  'low_normalized_margin', 'low_self_confidence')
-issue_rankings = ('normalized_margin', 'self_confidence')
+issue_rankings = ('odds', 'normalized_margin', 'self_confidence')
 
-def _suspicion(own, other, rank_by):
-    "How suspicious each label is, 0..1"
-    if rank_by == 'self_confidence': return 1 - own
-    if rank_by == 'normalized_margin': return (1 + other - own) / 2
-    raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
+# %% ../../nbs/17_annotate.issues.ipynb #738de6e4
+def _rest(d, rows, f):
+    "`f` of the probabilities of some rows without that of the given class, block by block"
+    out = np.empty(len(rows))
+    for s in _blocks(len(rows), d.k):
+        at = rows[s]
+        b = d.p[at]
+        b[np.arange(len(at)), d.y[at]] = 0
+        out[s] = f(b, d.y[at])
+    return out
 
-# %% ../../nbs/17_annotate.issues.ipynb #eade07b8
+def _some(d, most):
+    "Numbers of all rows, or of some drawn by chance"
+    return np.arange(d.n) if d.n <= most else np.unique(np.random.default_rng(0).integers(d.n, size=most))
+
+# %% ../../nbs/17_annotate.issues.ipynb #bb127b4e
+def _likeness_of(d, least=3):
+    "How much more the flagged look like the class they were given than the others of the suggested class do; nan where too few are flagged"
+    calm, auc = np.zeros(d.n, bool), []
+    calm[_some(d, max(20_000, 20 * d.k))] = True
+    flagged = d.pruned[calm[d.pruned]]
+    calm[d.pruned] = False
+    others = _by_label(d.y, d.k, np.flatnonzero(calm))
+    for j, rows in enumerate(_by_label(d.best, d.k, flagged)):
+        for i in np.unique(d.y[rows]):
+            a, b = d.own[rows[d.y[rows] == i]], np.sort(d.p[others[j], i])
+            if min(len(a), len(b)) >= least:
+                auc.append((sum(np.searchsorted(b, a, side).mean() for side in ('left', 'right')) / 2 / len(b), len(a)))
+    auc, n = np.array(auc).reshape(-1, 2).T
+    return float(auc @ n / n.sum()) if len(n) else float('nan')
+
+# %% ../../nbs/17_annotate.issues.ipynb #dbb1a731
+def _score(d, rank_by, rows):
+    "How suspicious some labels are, 0..1"
+    if rank_by == 'self_confidence': return 1 - d.own[rows]
+    if rank_by == 'normalized_margin': return (1 + _rest(d, rows, lambda b, y: b.max(1)) - d.own[rows]) / 2
+    if rank_by != 'odds': raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
+    t = 1. if np.isnan(d.likeness) else float(np.clip((.65 - d.likeness) / .1, 0, 1))
+    w = (((d.joint + 20) / (d.joint.T + 20))**(t / 2)).astype(d.p.dtype)
+    def norm(b, y):
+        b *= w[y]
+        return np.cbrt(np.einsum('ij,ij,ij->i', b, b, b).clip(0))**t * np.einsum('ij->i', b).clip(0)**(1 - t)
+    odds = (_rest(d, rows, norm) + .01) / (d.own[rows].clip(0) + .01)
+    return odds / (1 + odds)
+
+# %% ../../nbs/17_annotate.issues.ipynb #74efa054
+def _flagged(d, filter_by):
+    "Numbers of the rows that the filter flags"
+    if filter_by not in issue_filters: raise DataError(f'there is no filter {filter_by!r}{did_you_mean(filter_by, issue_filters)}')
+    if filter_by == 'predicted_neq_given': return d.rows
+    sure = d.rows[(d.to[d.rows] >= 0) & (d.to[d.rows] != d.y[d.rows])]
+    if filter_by == 'confident_learning': return sure
+    if filter_by.startswith('low_'): return _top(_score(d, filter_by[4:], np.arange(d.n)), len(sure))
+    if filter_by == 'prune_by_noise_rate': return d.pruned
+    rows = d.rows[_by_class(d, _keep_one(d.joint))[d.rows]]
+    return rows if filter_by == 'prune_by_class' else np.intersect1d(rows, d.pruned)
+
+# %% ../../nbs/17_annotate.issues.ipynb #ab8ba171
+class LabelIssues(GetAttr):
+    "Suspicious labels; behaves like its `table`, a DataFrame with the flagged on top and the worst first"
+    _default = 'table'
+    def __init__(self,
+        rows, # int, numbers of the flagged labels, worst first
+        frame, # function of row numbers (None: all, flagged first) that gives a DataFrame
+        n:int, # how many labels were judged
+        ids=None # id of the item of each label; None: items are known by their number
+    ): store_attr()
+    @cached_property
+    def table(self): return self.frame(None)
+    @property
+    def items(self): return self.rows.tolist() if self.ids is None else list(dict.fromkeys(self.ids[i] for i in self.rows))
+    def __len__(self): return self.n
+    def __getitem__(self, k): return self.table[k]
+    def head(self, n=5): return self.frame(self.rows[:n]) if n <= len(self.rows) else self.table.head(n)
+    def _top(self):                                  # ids are long, and left out
+        return f'{len(self.rows)} of {self.n} labels are flagged', self.head(5).drop(columns='item', errors='ignore')
+    def __repr__(self): return '\n'.join(map(str, self._top()))
+    def _repr_html_(self): return '<p>{}</p>{}'.format(self._top()[0], self._top()[1].to_html())
+
+# %% ../../nbs/17_annotate.issues.ipynb #983b2878
 def find_label_issues(
     labels, # int (n,), class numbers as given; or `Samples`
-    probs, # float (n, classes), out-of-sample probabilities
+    probs, # float (n, classes), out-of-sample probabilities; an array or a `np.memmap`
     filter_by:str='prune_by_noise_rate', # which labels are flagged: one of `issue_filters`
-    rank_by:str='normalized_margin' # what `score` is: one of `issue_rankings`
-): # a DataFrame, all rows, flagged ones first and the worst on top: row, given, suggested, score (0 fine .. 1 wrong), flagged
+    rank_by:str='odds' # what `score` is: one of `issue_rankings`
+)->LabelIssues: # `rows` and `items` of the flagged, worst first; as a table: row, given, suggested, score (0 fine .. 1 wrong), flagged
     "Flag and rank labels that are probably wrong (confident learning). Raises `DataError` that names the row for unusable input"
+    d = _Doubts(labels, probs)
+    rows = _flagged(d, filter_by)
+    rows = rows[np.argsort(-_score(d, rank_by, rows), kind='stable')]
+    ids = labels['id'].to_pylist() if isinstance(labels, Samples) else None
+    return LabelIssues(rows, lambda r: _frame(d, rows, rank_by, r, ids), d.n, ids)
+
+def _frame(d, flagged, rank_by, rows, ids):
+    "The table of some rows, or of all"
     import pandas as pd
-    y = _labels(labels, np.shape(probs)[-1])
-    p = _probs(probs, len(y))
-    if p.shape[1] < 2: raise DataError('with one class there is nothing to confuse it with')
-    own, other, best = _best_two(y, p)
-    flagged, score = _flags(y, p, own, other, best, filter_by), _suspicion(own, other, rank_by)
-    df = pd.DataFrame(dict(row=np.arange(len(y)), given=y, suggested=np.where(other > own, best, y), score=score, flagged=flagged))
-    return df.sort_values(['flagged', 'score'], ascending=False, kind='stable', ignore_index=True)
+    at, flag = np.arange(d.n) if rows is None else rows, np.zeros(d.n, bool)
+    flag[flagged] = True
+    df = pd.DataFrame(dict(row=at, given=d.y[at], suggested=d.best[at], score=_score(d, rank_by, at), flagged=flag[at]))
+    if ids is not None: df.insert(1, 'item', [ids[i] for i in at])
+    return df.sort_values(['flagged', 'score'], ascending=False, kind='stable', ignore_index=True) if rows is None else df
 
-# %% ../../nbs/17_annotate.issues.ipynb #be1c4bc9
-def _flags(y, p, own, other, best, filter_by):
-    "Which labels the filter flags"
-    if filter_by not in issue_filters: raise DataError(f'there is no filter {filter_by!r}{did_you_mean(filter_by, issue_filters)}')
-    doubted = other > own + 1e-6
-    if filter_by == 'predicted_neq_given': return doubted
-    k = p.shape[1]
-    n = np.bincount(y, minlength=k)
-    thresholds = np.where(n > 0, np.bincount(y, own, k) / np.maximum(n, 1), 2.).clip(2e-6)
-    to = _confident_class(p, thresholds)
-    off = (to >= 0) & (to != y) & doubted
-    if filter_by == 'confident_learning': return off
-    if filter_by.startswith('low_'): return _lowest(_suspicion(own, other, filter_by[4:]), off.sum())
-    counts = _keep_one(_joint(y, to, k))
-    rate, cls = filter_by != 'prune_by_class', filter_by != 'prune_by_noise_rate'
-    return doubted & (_by_noise_rate(y, p, own, counts) if rate else True) & (_by_class(y, own, counts) if cls else True)
-
-# %% ../../nbs/17_annotate.issues.ipynb #ba570407
-def _lowest(suspicion, n):
-    flag = np.zeros(len(suspicion), bool)
-    flag[_top(suspicion, n)] = True
-    return flag
-
-# %% ../../nbs/17_annotate.issues.ipynb #8a6d4bbf
+# %% ../../nbs/17_annotate.issues.ipynb #8a2e0520
 def show_issues(
     samples:Samples, # the samples that were judged
     issues, # what `find_label_issues` gave
@@ -301,7 +452,7 @@ def show_issues(
     df = shown.to_pandas().drop(columns=['label', 'digest', 'id'], errors='ignore')
     return df.assign(label=says, score=top.score.to_numpy().round(3))
 
-# %% ../../nbs/17_annotate.issues.ipynb #c98555d1
+# %% ../../nbs/17_annotate.issues.ipynb #22629e46
 def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
@@ -314,7 +465,7 @@ def score_issues(
     return dict(precision=hit / max(1, n), recall=hit / max(1, m), f1=2 * hit / max(1, n + m),
                 average_precision=float(average_precision_score(wrong, score)) if wrong.any() else float('nan'))
 
-# %% ../../nbs/17_annotate.issues.ipynb #00e260aa
+# %% ../../nbs/17_annotate.issues.ipynb #c21ef0ce
 def plot_precision_recall(
     results:dict, # name to what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
@@ -332,3 +483,58 @@ def plot_precision_recall(
     ax.legend(frameon=False, loc='lower left')
     plt.close(fig)
     return fig
+
+# %% ../../nbs/17_annotate.issues.ipynb #f662b2e5
+def noise_profile(
+    labels, # int (n,), class numbers as given; or `Samples`
+    probs # float (n, classes), out-of-sample probabilities
+)->dict: # rate: share of labels flagged; spread: effective number of classes they go to; likeness: .5 where the instance does not matter
+    "What kind of noise the flagged labels look like; nan where too few are flagged to say"
+    d = _Doubts(labels, probs)
+    rows = d.pruned
+    c = np.bincount(d.best[rows].astype(np.int64) * d.k + d.y[rows], minlength=d.k**2).reshape(d.k, d.k)
+    n, same = c.sum(1), (c * (c - 1)).sum()
+    return dict(rate=len(rows) / d.n, spread=float((n * (n - 1)).sum() / same) if same else float('nan'), likeness=d.likeness)
+
+# %% ../../nbs/17_annotate.issues.ipynb #50f0d465
+def find_label_conflicts(
+    samples:Samples, # with labels
+    features=None, # float (n, ...), pixels or an embedding; None: only identical items are compared
+    within:float=.5 # how near is nearly identical, in medians of the distance to the nearest neighbour
+)->LabelIssues: # `rows` and `items` stand cluster by cluster; as a table: row, item, given, cluster, flagged
+    "Identical and nearly identical items whose labels differ; items without a label are left out. Raises `DataError` for bad features"
+    y, same = samples.labels, np.unique(samples.record_keys(), return_inverse=True)[1]
+    if features is not None: same = _merge(same, _near(features, len(samples), within))
+    at = np.flatnonzero(y >= 0)
+    pairs = np.unique(np.stack([same[at], y[at]], 1), axis=0)[:, 0]
+    torn = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
+    rows = at[np.isin(same[at], torn)]
+    rows, ids = rows[np.argsort(same[rows], kind='stable')], samples['id'].to_pylist()
+    return LabelIssues(rows, lambda r: _torn(y, same, rows, r, ids), len(samples), ids)
+
+def _torn(y, same, flagged, rows, ids):
+    "The table of conflicts"
+    import pandas as pd
+    at = np.r_[flagged, np.setdiff1d(np.arange(len(y)), flagged)] if rows is None else rows
+    return pd.DataFrame(dict(row=at, item=[ids[i] for i in at], given=y[at], cluster=same[at], flagged=np.isin(at, flagged)))
+
+# %% ../../nbs/17_annotate.issues.ipynb #359cff51
+def _near(features, n, within):
+    "A sparse graph of rows that are nearly identical"
+    from sklearn.neighbors import NearestNeighbors
+    x = np.asarray(features, float).reshape(len(features), -1)
+    if len(x) != n or not np.isfinite(x).all():
+        raise DataError(f'{n} samples need one row of finite features each, these are of shape {x.shape}')
+    nn = NearestNeighbors().fit(x)
+    far = nn.kneighbors(n_neighbors=1)[0] if n > 1 else np.zeros(0)
+    typical = np.median(far[far > 0]) if (far > 0).any() else 0.
+    return nn.radius_neighbors_graph(radius=within * typical + 1e-9)
+
+def _merge(same, graph):
+    "Clusters joined by a graph: its connected components, where those of a cluster are connected too"
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    n = len(same)
+    star = coo_array((np.ones(n), (np.arange(n), n + same)), shape=(2 * n, 2 * n))
+    g = graph.tocoo()
+    return connected_components(star + coo_array((g.data * 0 + 1, (g.row, g.col)), shape=star.shape), directed=False)[1][:n]

@@ -11,8 +11,14 @@ __all__ = []
 from ..samples import *
 from ..steps import *
 from ..datasets import *
+from ..annotate.tasks import *
 from ..annotate.store import *
+from ..annotate.widgets import *
+from ..annotate.formats import read_labels, write_labels
+from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
+from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
+from ..annotate.structured_issues import *
 from ..classify import *
 from ..standards.check import *
 

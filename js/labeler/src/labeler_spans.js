@@ -1,0 +1,3 @@
+import {labeler} from './core.js'
+import {surface} from './surfaces/spans.js'
+export default labeler({spans: surface})

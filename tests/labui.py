@@ -1,0 +1,122 @@
+"""A JupyterLab and a headless Chromium for the tests of the widgets; one of each for all tests."""
+import json, os, socket, subprocess, sys, time
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROME = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+_running = {}
+
+def _port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+class Lab:
+    "JupyterLab on the loopback, without a token, with settings of its own"
+    def __init__(self, root, chromium):
+        from playwright.sync_api import sync_playwright
+        self.root, self.port = Path(root), _port()
+        self.url, cfg = f'http://127.0.0.1:{self.port}', self.root/'.cfg'
+        quiet = cfg/'s/@jupyterlab/apputils-extension/notification.jupyterlab-settings'
+        quiet.parent.mkdir(parents=True)
+        quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'PYTHONPATH')} | dict(JUPYTER_CONFIG_DIR=str(cfg),
+            JUPYTERLAB_SETTINGS_DIR=str(cfg/'s'), JUPYTERLAB_WORKSPACES_DIR=str(cfg/'w'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+        opts = dict(ip='127.0.0.1', port=self.port) | {'ServerApp.port_retries': 0, 'IdentityProvider.token': '', 'ServerApp.password': '',
+            'ServerApp.root_dir': self.root, 'LabApp.expose_app_in_browser': True, 'LabApp.news_url': None,
+            'LabApp.check_for_updates_class': 'jupyterlab.handlers.announcements.NeverCheckForUpdate'}
+        cmd = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', *[f'--{k}={v}' for k, v in opts.items()]]
+        with open(self.root/'lab.log', 'w') as log: self.server = subprocess.Popen(cmd, stdout=log, stderr=subprocess.STDOUT, env=env)
+        self._wait()
+        self.playwright = sync_playwright().start()
+        self.browser = self.playwright.chromium.launch(executable_path=chromium, args=CHROME)
+
+    def _wait(self):
+        for _ in range(240):
+            try: return socket.create_connection(('127.0.0.1', self.port), 1).close()
+            except OSError: time.sleep(.25)
+        raise RuntimeError((self.root/'lab.log').read_text()[-2000:])
+
+    def close(self):
+        for f in (self.browser.close, self.playwright.stop, self.server.terminate, self.server.wait): f()
+
+    def notebook(self, name, cells, **kw):
+        "A new notebook with these cells, opened"
+        cells = [dict(cell_type='code', id=f'c{i}', source=c, metadata={}, outputs=[], execution_count=None) for i, c in enumerate(cells)]
+        meta = dict(kernelspec=dict(name='python3', display_name='python3', language='python'))
+        (self.root/f'{name}.ipynb').write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, metadata=meta, cells=cells)))
+        return self.open(name, **kw)
+
+    def open(self, name, context=None, width=1200, height=1000):
+        "A page (tab) with a notebook whose kernel is ready"
+        page = (context or self.browser.new_context(viewport=dict(width=width, height=height))).new_page()
+        page.goto(f'{self.url}/lab/tree/{name}.ipynb?reset')
+        page.wait_for_selector('.jp-NotebookPanel .jp-Cell', timeout=90_000)
+        page.wait_for_function('window.jupyterapp')
+        page.evaluate('''async () => { const c = jupyterapp.shell.currentWidget.sessionContext
+            await c.ready; await c.session.kernel.info; return 1 }''')
+        return Notebook(page)
+
+class Notebook:
+    "One tab"
+    def __init__(self, page): self.page = page
+    def js(self, source, *args): return self.page.evaluate(source, *args)
+    def run(self, i, wait=True):
+        "Run a cell; its outputs"
+        cell = f"jupyterapp.shell.currentWidget.content.model.sharedModel.cells[{i}]"
+        self.js(f"() => {{ {cell}.execution_count = null; return 1 }}")          # after a restart it may count to the same number again
+        self.js("i => { const c = jupyterapp.shell.currentWidget.content; c.deselectAll(); c.activeCellIndex = i; jupyterapp.commands.execute('notebook:run-cell'); return 1 }", i)
+        if not wait: return
+        self.page.wait_for_function(f"() => {{ const c = {cell}; return c.execution_count && c.execution_state != 'running' }}", timeout=120_000)
+        self.page.wait_for_timeout(150)
+        return self.output(i)
+    def output(self, i):
+        out = self.js("i => JSON.parse(JSON.stringify(jupyterapp.shell.currentWidget.content.model.sharedModel.cells[i].outputs))", i)
+        bad = [o for o in out if o['output_type'] == 'error']
+        assert not bad, '\n'.join(bad[0]['traceback'])
+        return out
+    def value(self, i):
+        "Run a cell whose last line is a JSON-able value wrapped in json.dumps; that value"
+        out = [o for o in self.run(i) if o['output_type'] == 'execute_result']
+        return json.loads(eval(out[-1]['data']['text/plain']))
+    def kernel(self, source):
+        "Run code in the kernel, outside of any cell; what it writes, read as JSON"
+        out = self.js("""async code => { const f = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code, store_history: false}); let t = ''
+            f.onIOPub = m => { if (m.header.msg_type == 'stream') t += m.content.text; if (m.header.msg_type == 'error') t += m.content.traceback.join('\\n') }
+            await f.done; return t }""", source)
+        try: return json.loads(out or 'null')
+        except ValueError: raise AssertionError(out) from None
+    def restart(self):
+        self.js("async () => { const k = jupyterapp.shell.currentWidget.sessionContext.session.kernel; await k.restart(); await k.info; return 1 }")
+        self.page.wait_for_timeout(500)
+    def cells(self): return self.js("() => jupyterapp.shell.currentWidget.content.model.sharedModel.cells.map(c => c.source)")
+    def save(self): self.js("() => jupyterapp.commands.execute('docmanager:save').then(() => 1)")
+    def theme(self, dark): self.js("d => jupyterapp.commands.execute('apputils:change-theme', {theme: d ? 'JupyterLab Dark' : 'JupyterLab Light'}).then(() => 1)", dark)
+
+    def widget(self, i=0, ready='.pnl-place'):
+        "The labeler that is the output of the last cell that was run; waits for its first item"
+        w = self.page.locator('.jp-Notebook .pnl').nth(i)
+        w.wait_for(timeout=30_000)
+        if ready: w.locator(ready).first.wait_for(timeout=30_000)
+        w.focus()
+        return w
+    def press(self, *keys):
+        for k in keys: self.page.keyboard.press(k)
+    def status(self, w, words='saved', timeout=20_000):
+        "Wait until the status line begins with these words; all of it"
+        s = w.locator('.pnl-status span').first
+        t = time.time()
+        while not s.inner_text().startswith(words):
+            assert time.time() - t < timeout / 1000, f'the status line says {s.inner_text()!r}, not {words!r}'
+            self.page.wait_for_timeout(50)
+        return s.inner_text()
+
+@pytest.fixture(scope='session')
+def lab(browser, tmp_path_factory, request):
+    "JupyterLab and a browser, started once for all modules"
+    for m in ('jupyterlab', 'playwright', 'anywidget'): pytest.importorskip(m)
+    if 'lab' not in _running:
+        _running['lab'] = Lab(tmp_path_factory.mktemp('lab'), browser)
+        request.config.add_cleanup(lambda: _running.pop('lab').close())
+    return _running['lab']

@@ -1,0 +1,316 @@
+"""The labelers in a real browser: a headless Chromium before a real JupyterLab."""
+import hashlib, json, re
+import pytest
+from conftest import ROOT
+from labui import lab                                       # noqa: F401 (a fixture)
+
+STATIC, SOURCES = ROOT/'pretrain_notes/annotate/static', ROOT/'js/labeler'
+SETUP = '''
+import json, threading, time
+import numpy as np
+from pretrain_notes.annotate.store import LabelStore, propose, simulate_annotator
+from pretrain_notes.annotate.tasks import ClassTask
+from pretrain_notes.annotate.widgets import Labeler, PlainLabeler
+from pretrain_notes.datasets import digits, sample_texts
+from pretrain_notes.samples import DataError, Samples
+s, t = digits()[:300], sample_texts()
+task, topic = ClassTask(s.vocab, guide='# Which digit?\\n\\n- **1** has one stroke', name='digit'), ClassTask(t.vocab, name='topic')
+multi = ClassTask(t.vocab, name='topics', multi=True)
+'''
+def setup(name): return f'{SETUP}store = LabelStore("{name}.db")\nids = s["id"].to_pylist()'
+def said(task='task', who='me'): return f'print(json.dumps(list(store.mine({task}, {who!r}).values())))'
+
+@pytest.fixture(scope='module')
+def nb(lab):                                                # noqa: F811
+    n = lab.notebook('keys', [setup('keys'), 'Labeler(s, task, store)', 'd = 1', 'x = 2'])
+    n.run(0)
+    return n
+
+def show(nb, code):
+    "Run `code` in cell 1, and give its labeler the focus"
+    nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", code)
+    nb.js("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => 1)")
+    nb.run(1)
+    return nb.widget()
+
+def test_bundles_are_what_the_sources_say():
+    files = [p for p in (SOURCES/'src').rglob('*') if p.is_file()] + [SOURCES/n for n in ('build.mjs', 'package.json', 'package-lock.json')]
+    sha = hashlib.sha256()
+    for name, p in sorted((p.relative_to(SOURCES).as_posix(), p) for p in files): sha.update(name.encode() + b'\0' + p.read_bytes() + b'\0')
+    built = sorted(STATIC.glob('labeler*.js'))
+    assert [p.name for p in built] == sorted(p.name for p in (SOURCES/'src').glob('labeler*.js'))
+    for p in built: assert re.search(r'sources sha256 (\w+)', p.read_text(encoding='utf-8'))[1] == sha.hexdigest(), f'{p.name}: cd js/labeler; npm ci; npm run build'
+    assert (STATIC/'LICENSES.txt').is_file()
+    for p in built: assert not re.search(r'https?://(?!www\.w3\.org)[^"\'\s]+\.(js|css)\b', p.read_text(encoding='utf-8')), f'{p.name} loads from the network'
+
+def test_keys_label_undo_and_nothing_reaches_the_notebook(nb):
+    w, before = show(nb, 'Labeler(s, task, store)'), nb.cells()
+    nb.press('0', '1', '7')
+    nb.status(w)
+    assert nb.kernel(said()) == ['0', '1', '7']
+    assert w.locator('.pnl-place').inner_text() == '#4' and w.locator('.pnl-count').inner_text() == '3 of 300'
+    nb.press('u')
+    assert w.locator('.pnl-place').inner_text() == '#3'
+    nb.press('2', 's', 'u', 'u', 'r')                       # 2; skip, taken back; 2 taken back, given again
+    nb.status(w)
+    assert nb.kernel(said()) == ['0', '1', '2']
+    nb.press('d', 'd', 'Escape', 'x', 'a', 'b', 'c', 'v', 'm', 'y', 'z', 'Shift+M', 'ArrowUp', 'ArrowDown', 'Delete', '0', 'u', 'Control+z', 'Control+y')
+    nb.status(w)
+    assert nb.kernel(said()) == ['0', '1', '2'] and nb.cells() == before
+    nb.press('n')
+    nb.page.keyboard.type('d d x: blurred, or <b>1</b>?')
+    nb.press('Enter')
+    nb.status(w)
+    assert w.locator('.pnl-note').inner_text() == 'note: d d x: blurred, or <b>1</b>?'
+    nb.press('j')
+    nb.page.keyboard.type('40')
+    nb.press('Enter')
+    assert w.locator('.pnl-place').inner_text() == '#40'
+    for k in '?gf/n': nb.press(k); assert w.locator('.pnl-panel').is_visible(); nb.press('Escape'); assert not w.locator('.pnl-panel').is_visible()
+    nb.press('f', '3')
+    w.locator('.pnl-mine').wait_for()
+    assert w.locator('.pnl-mine').inner_text() == 'labelled: 0' and nb.cells() == before
+    nb.press('ArrowRight', 'ArrowRight', 'ArrowRight')
+    assert 'This is the end' in w.locator('.pnl-notice').inner_text()
+
+def test_continues_where_it_stopped_and_undoes_what_came_before(nb):
+    w = show(nb, 'Labeler(s, task, store, order="random")')
+    assert w.locator('.pnl-count').inner_text() == '3 of 300'
+    nb.press('u')                                           # this page has given no label: the last one of the store goes
+    nb.page.wait_for_function("() => document.querySelector('.pnl-count').textContent == '2 of 300'")
+    nb.status(w)
+    assert nb.kernel(said()) == ['0', '1']
+    assert nb.kernel('print(json.dumps(ids[2]))')[:12] == w.locator('.pnl-id').inner_text()
+
+def test_text_several_classes_and_by_name(nb):
+    w = show(nb, 'Labeler(t, multi, store)')
+    assert w.locator('.pnl-text').inner_text() == nb.kernel('print(json.dumps(t["text"][0].as_py()))')
+    nb.press('1', '2', '3', '2', 'Enter')
+    nb.press('Enter')                                       # none of them
+    nb.press('/')
+    nb.page.keyboard.type('weat')
+    nb.press('Enter', 'Enter')
+    nb.status(w)
+    assert nb.kernel(said('multi')) == [['food', 'sport'], [], ['weather']]
+    nb.press('4')                                           # begun, not stored: kept while one looks elsewhere
+    nb.press('ArrowLeft', 'ArrowRight')
+    assert w.locator('.pnl-chip[aria-pressed=true]').inner_text().startswith('technology')
+    nb.press('ArrowLeft', 'ArrowLeft', 'ArrowLeft')
+    assert w.locator('.pnl-mine').inner_text() == 'labelled: food, sport'
+
+def test_a_layout_without_latin_letters(nb):
+    w = show(nb, "Labeler(s, task, store, 'ime')")
+    for key, code in (('Process', 'Digit1'), ('و', 'Digit2'), ('&', 'Digit3')):
+        nb.js("([key, code]) => document.querySelector('.pnl').dispatchEvent(new KeyboardEvent('keydown', {key, code, bubbles: true, cancelable: true}))", [key, code])
+    nb.js("() => document.querySelector('.pnl').dispatchEvent(new KeyboardEvent('keydown', {key: 'г', code: 'KeyU', bubbles: true}))")
+    nb.status(w)
+    assert nb.kernel(said('task', 'ime')) == ['1', '2']
+
+def test_proposals(nb):
+    nb.kernel("p = np.full((300, 10), .02); p[np.arange(300), s.labels] = .82; propose(s, p, store, task, 'v1', model='LR')")
+    w = show(nb, "Labeler(s, task, store, 'ann', proposals=True, blind=0)")
+    assert w.locator('.pnl-chip.pnl-proposed').count() == 1 and '82 %' in w.locator('.pnl-model').inner_text()
+    nb.press('Enter', 'Enter', '9')
+    nb.status(w)
+    assert nb.kernel("df = store.labels(task); df = df[df.annotator == 'ann']; print(json.dumps(df[['value', 'proposal']].values.tolist()))") == [['0', '0'], ['1', '1'], ['9', '2']]
+
+def test_grid(nb):
+    nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", "Labeler(s, task, store, 'bob', grid=12)")
+    nb.run(1)
+    w = nb.widget(ready='.pnl-cell .pnl-img')
+    nb.press('ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight', '5')
+    nb.status(w)
+    assert nb.kernel(said('task', 'bob')) == ['5'] * 3
+    nb.press('Space', 'd', 'd', 'x', 'Escape', 'u')
+    nb.status(w)
+    assert nb.kernel(said('task', 'bob')) == [] and w.locator('.pnl-count').inner_text() == '0 of 300'
+    nb.press('Control+a', '3')
+    nb.status(w)
+    assert nb.kernel(said('task', 'bob')) == ['3'] * 12
+    nb.press('Enter')
+    assert w.locator('.pnl-place').inner_text() == '#13 – 24'
+    w.locator('.pnl-cell').nth(2).click()
+    w.locator('.pnl-cell').nth(4).click(modifiers=['Shift'])
+    nb.press('8')
+    nb.status(w)
+    assert nb.kernel(said('task', 'bob')) == ['3'] * 12 + ['8'] * 3
+
+def test_review_and_qualification(nb):
+    nb.kernel("for w in ('cy', 'dee'): simulate_annotator(s[:40], store, task, error=.3, annotator=w, seed=ord(w[0]))")
+    nb.kernel("for i in ids[:40]: store.add(i, 'blurred', task, annotator='cy', kind='note')")
+    w = show(nb, "Labeler(s, task, store, 'boss', review=True)")
+    assert 'cy: blurred' in w.inner_text()
+    answers = w.locator('.pnl-answer b').all_inner_texts()
+    assert len(answers) > 1
+    nb.press(answers[1])
+    nb.status(w)
+    assert nb.kernel('print(json.dumps(store.decisions(task).value.tolist()))') == [answers[1]]
+    nb.press('u')
+    nb.status(w)
+    assert nb.kernel('print(json.dumps(len(store.decisions(task))))') == 0
+    nb.kernel('store.enqueue(task, ids[50:60], gold=dict(zip(ids[60:70], "0123456789")))')
+    w = show(nb, "Labeler(s, task, store, 'eve', qualify=True)")
+    gold = nb.kernel("g = store.gold(task); print(json.dumps([g[i] for i in g]))")
+    nb.press(gold[0])
+    w.locator('.pnl-right').wait_for()
+    nb.press('Enter', str((int(gold[1]) + 1) % 10))
+    w.locator('.pnl-wrong').wait_for()
+    assert f'expected: {gold[1]}' in w.locator('.pnl-wrong').inner_text()
+    nb.press('Enter')
+    assert w.locator('.pnl-place').inner_text() == '#3'
+
+def test_a_shared_queue_gives_no_item_to_two_people(nb):
+    nb.kernel('team = ClassTask(s.vocab, name="team"); store.enqueue(team, ids[:14])')
+    w = show(nb, "Labeler(s, team, store, 'fay', shared=True)")
+    nb.press('1', '1', '1')
+    nb.status(w)
+    w = show(nb, "Labeler(s, team, store, 'gus', shared=True)")
+    nb.press('2', '2')
+    nb.status(w)
+    assert nb.kernel('print(json.dumps(len(set(store.mine(team, "fay")) & set(store.mine(team, "gus")))))') == 0
+    while w.locator('.pnl-place').count(): nb.press('3'); nb.page.wait_for_timeout(60)
+    assert 'No item is free' in w.locator('.pnl-notice').inner_text()
+    nb.status(w)
+    assert nb.kernel('p = store.progress(team); print(json.dumps(p))')['labelled'] <= 14
+
+def test_the_plain_fallback(nb):
+    nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", "PlainLabeler(s, task, store, 'hal')")
+    nb.run(1)
+    for c in '01': nb.page.locator('.widget-button', has_text=c).first.click(); nb.page.wait_for_timeout(300)
+    nb.page.locator('.widget-button', has_text='Undo').click()
+    nb.page.wait_for_timeout(500)
+    assert nb.kernel(said('task', 'hal')) == ['0']
+
+def test_screen_readers_and_speed(nb):
+    w = show(nb, "Labeler(s, task, store, 'reader')")
+    nb.js("() => document.activeElement.blur()")
+    assert w.locator('.pnl-hint').is_visible()
+    w.focus()
+    assert not w.locator('.pnl-hint').is_visible()
+    nb.press(*'0123456')
+    assert w.locator('.pnl-live').inner_text().startswith('6. item 8') and 'a minute' in w.locator('.pnl-speed').inner_text()
+    assert w.get_attribute('role') == 'application' and w.locator('.pnl-bar').get_attribute('aria-valuenow') == '7'
+    assert all(b.get_attribute('aria-keyshortcuts') for b in w.locator('.pnl-chip').all())
+    assert min(b.bounding_box()['height'] for b in w.locator('.pnl-chip').all()) >= 44
+    nb.status(w)
+
+def test_output_holds_the_widget_and_a_snapshot(monkeypatch, tmp_path):
+    from pretrain_notes.annotate.store import LabelStore
+    from pretrain_notes.annotate.tasks import ClassTask
+    from pretrain_notes.annotate.widgets import Labeler
+    from pretrain_notes.datasets import sample_texts
+    t = sample_texts()
+    one = Labeler(t, ClassTask(t.vocab), LabelStore(tmp_path/'a.db'))
+    monkeypatch.delenv('IN_TEST', raising=False)
+    assert {'application/vnd.jupyter.widget-view+json', 'text/html', 'text/plain'} <= set(one._repr_mimebundle_()[0])
+    monkeypatch.setenv('IN_TEST', '1')
+    assert set(one._repr_mimebundle_()[0]) == {'text/html', 'text/plain'} and one.snapshot() == one.snapshot()
+
+def test_what_cannot_be_stored_is_said_and_kept(nb):
+    w = show(nb, "lab = Labeler(s, task, store, 'full'); lab")
+    nb.kernel("was = store.add_many\ndef full(e): raise DataError('nothing was stored: database or disk is full (free some space)')\nlab.store.add_many = full")
+    nb.press('1', '2')
+    assert 'disk is full' in nb.status(w, 'not stored') and '2 kept' in nb.status(w, 'not stored')
+    assert w.locator('.pnl-place').inner_text() == '#3'
+    nb.kernel("lab.store.add_many = was")
+    w.get_by_text('Retry').click()
+    nb.status(w)
+    assert nb.kernel(said('task', 'full')) == ['1', '2']
+    nb.kernel("del lab.store.add_many")
+
+def test_hostile_content_is_inert(lab, nb):                 # noqa: F811
+    bad = '<img src=x onerror="window.pwned=1"><script>window.pwned=2</script><svg onload="window.pwned=3">'
+    nb.kernel(f'''bad = {bad!r}
+evil = ClassTask([bad, 'javascript:window.pwned=4'], guide='# g\\n' + bad + '\\n[x](javascript:window.pwned=5) ![i](https://example.invalid/x.png)', name=bad)
+tt = Samples.from_rows([dict(text=bad), dict(text='\\u202e' + bad)])
+svg = b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.pwned=6"><script>window.pwned=7</script></svg>'
+ii = Samples.from_rows([dict(image=dict(bytes=svg, path='a.png')), dict(image=dict(bytes=b'', path=None))])
+propose(tt, np.array([[.9, .1], [.9, .1]]), store, evil, 'v1', model=bad)''')
+    asked = []
+    nb.page.on('request', lambda r: asked.append(r.url))
+    w = show(nb, 'Labeler(tt, evil, store, bad[:20], proposals=True, blind=0)')
+    assert w.locator('.pnl-text').inner_text() == bad
+    nb.press('g')
+    assert bad[:20] in w.locator('.pnl-guide').inner_text()
+    nb.press('Escape', '/', 'Escape', 'n')
+    nb.page.keyboard.type(bad)
+    nb.press('Enter', '1', 'ArrowLeft')
+    assert w.locator('.pnl-stage img, .pnl-stage script, .pnl-meta img, .pnl-chips img, .pnl script, .pnl svg, .pnl-guide img').count() == 0
+    w = show(nb, 'Labeler(ii, evil, store)')
+    assert 'cannot be shown' in w.locator('.pnl-broken').inner_text()
+    nb.press('1')
+    w.locator('.pnl-place', has_text='#2').wait_for()
+    nb.press('2')
+    nb.status(w)
+    assert nb.js('() => window.pwned') is None
+    assert not [u for u in asked if not u.startswith((lab.url, 'blob:' + lab.url, 'data:', lab.url.replace('http', 'ws')))]
+
+def test_a_kernel_that_is_busy_does_not_stop_the_annotator(nb):
+    w = show(nb, "Labeler(s, task, store, 'busy')")
+    nb.page.wait_for_function("() => document.querySelector('.pnl-status').innerText.startsWith('saved')")
+    nb.page.wait_for_timeout(1500)                          # the first items are in the page
+    nb.js("() => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[2].source = 'n = sum(range(3 * 10**8))'; return 1 }")     # holds the interpreter
+    nb.run(2, wait=False)
+    nb.page.wait_for_timeout(300)
+    w.focus()
+    for i in range(50): nb.press(str(i % 10)); assert w.locator('.pnl-place').inner_text() == f'#{i + 2}'
+    assert nb.status(w, '50 waiting')
+    nb.status(w, timeout=90_000)
+    assert nb.kernel(said('task', 'busy')) == [str(i % 10) for i in range(50)]
+
+def test_two_views_and_two_tabs_stay_in_step(lab, nb):      # noqa: F811
+    w = show(nb, "Labeler(s, task, store, 'two')")
+    nb.js("() => jupyterapp.commands.execute('notebook:create-output-view').then(() => 1)")
+    both = nb.page.locator('.pnl')
+    nb.page.wait_for_function("() => document.querySelectorAll('.pnl .pnl-place').length == 2")
+    both.nth(1).focus()
+    nb.press('1', '2')
+    for i in range(2): assert both.nth(i).locator('.pnl-place').inner_text() == '#3' and both.nth(i).locator('.pnl-count').inner_text() == '2 of 300'
+    nb.status(both.nth(0))
+    nb.js("() => { for (const w of jupyterapp.shell.widgets('main')) if (w !== jupyterapp.shell.currentWidget && w.id != jupyterapp.shell.currentWidget.id && !w.sessionContext) w.close(); return 1 }")
+    nb.save()
+    other = lab.open('keys', nb.page.context)
+    w2 = other.widget()
+    assert w2.locator('.pnl-count').inner_text() == '2 of 300'
+    other.press('5')
+    other.status(w2)
+    nb.page.wait_for_timeout(500)
+    nb.page.bring_to_front()
+    w = nb.page.locator('.pnl').first
+    w.focus()
+    nb.press('6')                                           # this tab stood at the same item: its answer comes later and counts
+    nb.status(w)
+    assert nb.kernel(said('task', 'two'))[2:] == ['6']
+    nb.press('7'); other.page.bring_to_front(); w2.focus(); other.press('ArrowLeft', 'ArrowRight'); other.status(w2)
+    assert sorted(nb.kernel(said('task', 'two'))) == ['1', '2', '6', '7']
+    other.page.close()
+
+def test_a_restart_loses_nothing(lab):                      # noqa: F811
+    nb = lab.notebook('restart', [setup('restart'), 'Labeler(s, task, store)', said(), 'n = sum(range(10**9))'])
+    nb.run(0); nb.run(1)
+    w = nb.widget()
+    nb.page.wait_for_timeout(1000)
+    nb.press(*'01234')
+    nb.status(w)
+    nb.run(3, wait=False)                                   # busy: these three do not reach the store
+    nb.page.wait_for_timeout(300)
+    w.focus()
+    nb.press(*'567')
+    nb.restart()
+    w.focus()
+    nb.press(*'89')                                         # and these two find no kernel
+    assert '5 unsaved' in nb.status(w, 'disconnected')
+    assert w.locator('.pnl-place').inner_text() == '#11'
+    context = nb.page.context
+    nb.page.close()                                         # even the page goes
+    nb = lab.open('restart', context)
+    nb.run(0); nb.run(1)
+    w = nb.widget()
+    nb.status(w)
+    assert nb.kernel(said()) == list('0123456789')
+    assert nb.kernel('print(json.dumps(store.seq))') == 10
+    nb.press('u')
+    nb.page.wait_for_timeout(500)
+    nb.status(w)
+    assert nb.kernel(said()) == list('012345678')
+    nb.page.context.close()

@@ -1,0 +1,267 @@
+"""Boxes, polygons and text spans in a real browser: a headless Chromium before a real JupyterLab."""
+import json
+import pytest
+from labui import lab                                       # noqa: F401 (a fixture)
+
+HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
+TEXTS = ['Barack Obama flew from New York to 東京 with Angela Merkel.\nThe European Union met in Brussels.', '阿里巴巴集团在杭州宣布，马云将访问联合国。',
+    'زار الرئيس عبد الفتاح السيسي مدينة باريس يوم الأحد with NATO.', 'प्रधानमंत्री नरेंद्र मोदी ने दिल्ली में क्षमता की बात की।',
+    '👩‍👩‍👧‍👦 family 🇩🇪 flag e\u0301te\u0301 👍🏽 ok 𝒳 math', HOSTILE + ' &amp; \u202eevil\u202c']
+SETUP = '''
+import json
+import numpy as np
+from pretrain_notes.annotate.store import LabelStore
+from pretrain_notes.annotate.tasks import BoxTask, SpanTask
+from pretrain_notes.annotate.widgets import Labeler
+from pretrain_notes.samples import Samples
+'''
+PICTURES = '''
+rng = np.random.default_rng(0)
+s = Samples.from_arrays(rng.integers(0, 255, (6, 480, 640, 3), dtype=np.uint8))
+big = Samples.from_arrays(np.tile(rng.integers(0, 255, (1, 300, 400, 3), dtype=np.uint8), (1, 10, 10, 1)))
+ids = s['id'].to_pylist()
+cells = BoxTask(['RBC', 'WBC', HOSTILE], name='cells')
+'''
+def words(texts): return f't = Samples.from_rows([dict(text=x) for x in {texts!r}])\nner = SpanTask(["PER", "LOC", "ORG", {HOSTILE!r}], name="ner")\n'
+def said(task, who): return f'print(json.dumps(list(store.mine({task}, {who!r}).values())))'
+
+@pytest.fixture(scope='module')
+def nb(lab):                                                # noqa: F811
+    n = lab.notebook('surfaces', [f'{SETUP}HOSTILE = {HOSTILE!r}\n{PICTURES}{words(TEXTS)}store = LabelStore("surfaces.db")', '1', 'd = 1', 'x = 2'], height=1300)
+    n.run(0)
+    return n
+
+def show(nb, code):
+    "Run `code` in cell 1, and give its labeler the focus"
+    nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", code)
+    nb.js("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => 1)")
+    nb.run(1)
+    w = nb.widget()
+    w.scroll_into_view_if_needed()
+    was = None
+    while was != (was := w.bounding_box()): nb.page.wait_for_timeout(200)  # the notebook scrolls on its own, too
+    return w
+
+class Picture:
+    "Mouse work in pixels of the original"
+    def __init__(self, nb, w, width): self.nb, self.w, self.width = nb, w, width
+    def at(self, x, y):
+        b = self.w.locator('.pnb-pane').bounding_box()
+        k = b['width'] / self.width
+        return b['x'] + x * k, b['y'] + y * k
+    def drag(self, a, b):
+        m = self.nb.page.mouse
+        m.move(*self.at(*a)); m.down(); m.move(*self.at(*b), steps=4); m.up()
+        self.nb.page.wait_for_timeout(60)
+    def click(self, *points):
+        for p in points: self.nb.page.mouse.click(*self.at(*p)); self.nb.page.wait_for_timeout(320)
+    def rows(self): return [r.split('\n') for r in self.w.locator('.pnb-item').all_inner_texts()]
+
+def near(got, want, by=1): return all(abs(a - b) < by for a, b in zip(got, want, strict=True))
+def inert(nb): return nb.js('() => window.hit === undefined') and not nb.page.locator('.pnl script, .pnl img[src="x"]').count()
+
+def test_boxes_by_mouse_and_keys(nb):
+    w, before = show(nb, "Labeler(s, cells, store)"), nb.cells()
+    p = Picture(nb, w, 640)
+    p.drag((100, 100), (220, 180))
+    nb.press('2')                                           # the class afterwards
+    nb.press('Escape')
+    nb.press('1')                                           # and before
+    p.drag((400, 300), (900, 700))                          # ends outside
+    nb.press('3')
+    nb.press('.')
+    p.click((300, 50), (400, 60), (420, 150), (320, 160))
+    nb.press('Backspace')
+    p.click((330, 140))
+    nb.press('Enter')
+    assert [r[0] for r in p.rows()] == ['WBC', HOSTILE, HOSTILE]
+    nb.press('Shift+Tab', 'Shift+Tab', 'ArrowRight', 'ArrowRight', 'Shift+ArrowDown', 'Alt+ArrowRight', 'u', 'u', 'r')
+    nb.press('Enter')
+    nb.status(w)
+    a, b, c = nb.kernel(said('cells', 'me'))[0]
+    assert a['label'] == 'WBC' and near(a['box'], [102, 110, 120, 80])
+    assert b['label'] == HOSTILE and near(b['box'], [400, 300, 240, 180])
+    assert near(sum(c['points'], []), [300, 50, 400, 60, 420, 150, 330, 140])
+    assert nb.cells() == before and inert(nb)
+
+def test_boxes_without_a_mouse(nb):
+    w, before = show(nb, "Labeler(s, cells, store, 'keys')"), nb.cells()
+    nb.press('Space', 'ArrowLeft', 'Shift+ArrowUp', 'Alt+ArrowRight', 'Alt+Shift+ArrowDown', '2', 'Space', '1', 'Tab', 'Tab')
+    w.focus()
+    nb.press('Escape', 'Tab', 'Delete', 'u', 'Enter')
+    nb.press('Enter')                                       # nothing on the second
+    nb.press('Space', 'Escape', 'ArrowRight')               # going on stores as well
+    nb.press('Space', 'PageUp', 'PageDown')
+    nb.status(w)
+    (a, b), none, *more = nb.kernel(said('cells', 'keys'))
+    assert a == dict(label='WBC', box=[255, 182, 129, 106]) and b['label'] == 'RBC' and b['box'][2:] == [128, 96]
+    assert none == [] and [len(m) for m in more] == [1, 1]
+    nb.press('d', 'd', 'x', 'a', 'b', 'c', 'v', 'm', 'y', 'z', 'Escape', 'ArrowUp', 'ArrowDown', 'Shift+M', 'Control+z', 'Control+y', 'Home', '+', '-', '.', '.')
+    assert nb.cells() == before
+    nb.press('Space', 's', 'u')                             # what was drawn before a skip is not lost
+    assert w.locator('.pnb-item').count() >= 1
+
+@pytest.mark.parametrize('zooms', [0, 1, 3])
+def test_pixels_are_those_of_the_original(nb, zooms):
+    w = show(nb, f"Labeler(big, cells, store, 'big{zooms}')")
+    p = Picture(nb, w, 4000)
+    nb.press(*['+'] * zooms)
+    view, pane = w.locator('.pnb-view').bounding_box(), w.locator('.pnb-pane').bounding_box()
+    k = pane['width'] / 4000
+    x, y, x2, y2 = [(view['x'] - pane['x'] + 40) / k, (view['y'] - pane['y'] + 30) / k, (view['x'] - pane['x'] + 240) / k, (view['y'] - pane['y'] + 170) / k]
+    p.drag((x, y), (x2, y2))
+    nb.press('Enter')
+    nb.status(w)
+    assert near(nb.kernel(said('cells', f'big{zooms}'))[0][0]['box'], [x, y, x2 - x, y2 - y])
+
+def test_a_key_elsewhere_in_the_notebook_undoes_nothing_here(nb):
+    w = show(nb, "Labeler(s, cells, store, 'far')")
+    Picture(nb, w, 640).drag((100, 100), (220, 180))
+    nb.page.locator('.jp-Cell .cm-content').nth(2).click()
+    nb.press('Control+z', 'Control+y')
+    assert w.locator('.pnb-item').count() == 1
+    nb.js("() => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[2].source = 'd = 1'; return 1 }")
+
+def again(n):
+    "Run the first two cells anew; their labeler"
+    n.js("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => 1)")
+    n.run(0); n.run(1)
+    return n.widget()
+
+def test_drawn_shapes_survive_a_reload_and_a_restart(lab, nb):  # noqa: F811
+    n = lab.notebook('again', [f'{SETUP}HOSTILE = {HOSTILE!r}\n{PICTURES}store = LabelStore("again.db")', 'Labeler(s, cells, store)'], height=1300)
+    w = again(n)
+    Picture(n, w, 640).drag((100, 100), (220, 180))
+    n.press('Enter')
+    n.status(w)
+    Picture(n, w, 640).drag((10, 20), (50, 70))             # drawn, not stored
+    n.save()
+    context = n.page.context
+    n.page.close()
+    n = lab.open('again', context)                          # the page anew, its kernel too
+    n.restart()
+    w = again(n)
+    assert w.locator('.pnb-item').count() == 1 and w.locator('.pnl-count').inner_text() == '1 of 6'
+    n.press('Space', 'Enter')
+    n.status(w)
+    assert [len(v) for v in n.kernel(said('cells', 'me'))] == [1, 2]
+    n.restart()                                             # the page is still there, and the kernel knows nothing of it
+    n.press('Space', 'Enter')
+    n.status(w, 'disconnected')
+    n.status(again(n))
+    assert [len(v) for v in n.kernel(said('cells', 'me'))] == [1, 2, 1]
+    n.page.close()
+
+def test_proposals_of_a_model(nb):
+    shapes = [dict(label='RBC', box=[10, 10, 50, 60]), dict(label='WBC', points=[[100, 100], [200, 110], [150, 200]])]
+    nb.kernel(f"store.add(ids[4], {shapes!r}, cells, annotator='det', source='model', source_version='1', score=.7); store.add(ids[5], {shapes!r}, cells, annotator='det', source='model', source_version='1', score=.6)")
+    w = show(nb, "Labeler(s, cells, store, 'ann', order=[4, 5], proposals=True, blind=0)")
+    assert w.locator('.pnb-shape.pnb-model').count() == 2
+    nb.press('Enter')
+    nb.press('Tab', 'ArrowRight', 'Enter')                  # corrected
+    nb.status(w)
+    got = nb.kernel("df = store.labels(cells); df = df[df.annotator == 'ann']; print(json.dumps(df[['value', 'proposal']].values.tolist()))")
+    assert got == [[shapes, shapes], [[dict(label='RBC', box=[11, 10, 50, 60]), shapes[1]], shapes]]
+
+def test_bccd(nb, data_dir):
+    root = data_dir/'detection/bccd'
+    if not root.is_dir(): pytest.skip('no BCCD here')
+    nb.kernel(f'''
+from pathlib import Path
+root = Path({str(root)!r}); coco = json.loads((root/'coco_all.json').read_text())
+names = {{c['id']: c['name'] for c in coco['categories']}}
+pics = [im for im in coco['images'] if '00338' in im['file_name'] or '00001' in im['file_name']]
+b = Samples.from_rows([dict(image=(root/im['file_name']).read_bytes()) for im in pics]); blood = BoxTask(list(names.values()), name='blood')
+gold = [[dict(label=names[a['category_id']], box=a['bbox']) for a in coco['annotations'] if a['image_id'] == im['id']] for im in pics]
+for i, v in zip(b['id'].to_pylist(), gold): store.add(i, v, blood, annotator='coco', source='model', source_version='gold', score=1.)
+''')
+    w = show(nb, "Labeler(b, blood, store, proposals=True, blind=0)")
+    gold = nb.kernel('print(json.dumps([blood.check(v) for v in gold]))')
+    assert w.locator('.pnb-item').count() == len(gold[0])
+    nb.press('Enter')
+    nb.page.wait_for_timeout(200)
+    assert w.locator('.pnb-item').count() == len(gold[1])
+    nb.press('Enter')
+    nb.status(w)
+    assert nb.kernel(said('blood', 'me')) == gold           # its zero-area boxes too
+
+# ---- spans
+FIND = '''([a, b]) => { const n = [...document.querySelector('.pns-text').childNodes].find(x => x.nodeType === 3)
+    const at = (u, end) => { const r = document.createRange(), i = end ? u - 1 : u; r.setStart(n, i); r.setEnd(n, i + 1); const c = r.getClientRects()[0]
+        return [end !== /[\\u0590-\\u08ff]/.test(n.data[i]) ? c.right - .5 : c.left + .5, (c.top + c.bottom) / 2] }
+    return [at(a, false), at(b, true)] }'''
+def units(text, c): return len(text[:c].encode('utf-16-le')) // 2
+def select(nb, text, quote):
+    a = text.index(quote)
+    p, q = nb.js(FIND, [units(text, a), units(text, a + len(quote))])
+    m = nb.page.mouse
+    m.move(*p); m.down(); m.move((p[0] + q[0]) / 2, q[1]); m.move(*q); m.up()
+    nb.page.wait_for_timeout(80)
+def quotes(text, spans): return [(s['label'], text[s['start']:s['end']]) for s in spans]
+
+def test_spans_in_any_script(nb):
+    w, before = show(nb, "Labeler(t, ner, store)"), nb.cells()
+    want = [[('PER', 'Barack Obama'), ('LOC', 'New York'), ('LOC', '東京'), ('PER', 'Angela Merkel'), ('ORG', 'European Union met in Brussels'), ('LOC', 'Brussels')],
+        [('ORG', '阿里巴巴集团'), ('LOC', '杭州'), ('PER', '马云')], [('PER', 'عبد الفتاح السيسي'), ('LOC', 'باريس'), ('ORG', 'NATO')],
+        [('PER', 'नरेंद्र मोदी'), ('LOC', 'दिल्ली')], [('PER', 'family'), ('LOC', 'e\u0301te\u0301'), ('ORG', '𝒳 math')], [(HOSTILE, '<script>')]]
+    for text, spans in zip(TEXTS, want):
+        nb.page.wait_for_timeout(150)
+        for label, quote in spans:
+            select(nb, text, quote)
+            nb.press({'PER': '1', 'LOC': '2', 'ORG': '3'}.get(label, '4'))
+        nb.press('Enter')
+    nb.status(w)
+    got = [quotes(x, v) for x, v in zip(TEXTS, nb.kernel(said('ner', 'me')))]
+    assert got == want and nb.cells() == before and inert(nb)
+
+def test_spans_without_a_mouse(nb):
+    w, before = show(nb, "Labeler(t, ner, store, 'keys')"), nb.cells()
+    nb.press('Control+Home', 'Space', 'Space', '1')         # Barack Obama
+    nb.press('Control+End', 'Control+ArrowLeft', 'Control+Shift+ArrowRight', '2', 'Shift+Tab', 'Tab')
+    w.focus()
+    nb.press('Control+Home', 'Escape', 'Tab', 'Alt+ArrowRight', 'Shift+ArrowLeft', 'u', 'u', 'r', 'u', 'PageDown')
+    nb.page.wait_for_timeout(150)
+    nb.press('Control+Home', 'Space', '3', 'Delete', 'u', 'PageDown')       # a Chinese word
+    nb.page.wait_for_timeout(150)
+    nb.press('Control+Home', 'ArrowLeft', 'ArrowLeft', 'ArrowLeft', 'ArrowLeft', 'Space', '1', 'PageDown', 'PageDown')     # right to left
+    nb.page.wait_for_timeout(150)
+    nb.press('Control+Home', 'Shift+ArrowRight', '1', 'Enter')              # a family is one step
+    nb.status(w)
+    got = nb.kernel(said('ner', 'keys'))
+    assert quotes(TEXTS[0], got[0]) == [('PER', 'Barack Obama'), ('LOC', 'Brussels')]
+    assert len(quotes(TEXTS[1], got[1])[0][1]) in range(2, 7) and TEXTS[1].startswith(quotes(TEXTS[1], got[1])[0][1])
+    assert quotes(TEXTS[2], got[2]) == [('PER', 'الرئيس')] and quotes(TEXTS[4], got[3]) == [('PER', '👩‍👩‍👧‍👦')]
+    nb.press('d', 'd', 'x', 'a', 'b', 'c', 'v', 'm', 'y', 'z', 'Escape', 'ArrowUp', 'ArrowDown', 'Shift+M', 'Delete', 'Backspace', 'Control+z', 'Control+y', 'Home', 'End')
+    assert nb.cells() == before
+
+def test_marking_and_overlap(nb):
+    w = show(nb, "Labeler(t, ner, store, 'mark')")
+    nb.press('2')
+    select(nb, TEXTS[0], 'New York'); select(nb, TEXTS[0], 'Brussels')
+    nb.press('Escape', 'Escape')
+    p, _ = nb.js(FIND, [units(TEXTS[0], TEXTS[0].index('Merkel')) + 2, units(TEXTS[0], len(TEXTS[0]))])
+    nb.page.mouse.dblclick(*p)
+    nb.page.wait_for_timeout(100)
+    nb.press('1')
+    select(nb, TEXTS[0], 'with Angela Merkel')
+    nb.press('3')
+    assert w.locator('.pns-item').count() == 4 and w.locator('.pns-tag').count() == 4
+    nb.press('Enter')
+    nb.status(w)
+    assert quotes(TEXTS[0], nb.kernel(said('ner', 'mark'))[0]) == [('LOC', 'New York'), ('ORG', 'with Angela Merkel'), ('PER', 'Merkel'), ('LOC', 'Brussels')]
+
+def test_a_long_text_stays_usable(nb):
+    nb.kernel('''
+text = ' '.join(np.random.default_rng(0).choice(['Obama', 'met', 'the', '中国', 'Union', 'Paris', 'café', '👍🏽'], 22000))[:100_000]
+import re
+long = Samples.from_rows([dict(text=text)]); spans = [dict(label='LOC', start=m.start(), end=m.end()) for m in re.finditer('Paris', text)][:1000]
+store.add(long['id'][0].as_py(), spans, ner, annotator='m', source='model', source_version='1', score=.5)
+''')
+    w = show(nb, "Labeler(long, ner, store, proposals=True, blind=0)")
+    nb.press('Control+End', 'Control+Shift+ArrowLeft', '1')
+    ms = sorted(nb.js('''async k => { const t = performance.now(); document.querySelector('.pnl').dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}))
+        await new Promise(f => requestAnimationFrame(() => setTimeout(f))); return performance.now() - t }''', k) for k in ['ArrowLeft', 'ArrowRight', ' ', '2', 'u', 'Tab', 'Escape'])
+    assert ms[3] < 500, ms
+    nb.press('Enter')
+    nb.status(w, timeout=60_000)
+    assert nb.kernel('print(json.dumps(len(store.mine(ner, "me")[long["id"][0].as_py()])))') == 1001
