@@ -7,13 +7,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/glossary.html.md"""
 # %% auto #0
 __all__ = ['glossary_html', 'glossary', 'use_han_font', 'draw_flow']
 
-# %% ../nbs/glossary.ipynb #98c4eadf
+# %% ../nbs/glossary.ipynb #8a97ce7c
 import difflib, html, unicodedata
 from pathlib import Path
 import pretrain_notes
 from .samples import DataError
 
-# %% ../nbs/glossary.ipynb #a5176858
+# %% ../nbs/glossary.ipynb #556a70b7
 _terms = {'0 Samples': '''
 sample | 样本 | one row: what is labelled, learned from and checked
 data set | 数据集 | a table of samples with a typed schema and a description
@@ -29,16 +29,21 @@ data leakage | 数据泄漏 / 数据泄露 | something of the test set reaches t
 data augmentation | 数据增强 | random changes of an input that keep its meaning
 '''}
 
-# %% ../nbs/glossary.ipynb #2087087d
+# %% ../nbs/glossary.ipynb #150f3797
 _terms['1 Annotate'] = '''
 annotation / labeling / labelling | 标注 / 数据标注 | attaching a label to a sample; here an event that is never overwritten
 label | 标签 | the class, span or box that an annotation gives
 annotator | 标注员 / 标注者 | who labels: a person, a function or a model version
 annotation guideline | 标注指南 / 标注规范 | what annotators are told to do, with examples and edge cases
 crowdsourcing | 众包 | labels from many people, few of them experts, with overlap to check them
+task / annotation task | 标注任务 | the question that is asked of every item: classes, guideline, version
+gold item / test question | 金标题 / 质检题 | an item with a known answer, mixed in to measure annotators
+automation bias | 自动化偏差 | taking over a model's proposal that one would not have given oneself
 inter-annotator agreement | 标注一致性 | how often annotators agree beyond what chance would give
 Cohen's kappa / kappa | 科恩卡帕系数 / Kappa 系数 | agreement of two annotators, 0 at chance level and 1 when perfect
+Krippendorff's alpha | 克里彭多夫系数 / Krippendorff α 系数 | agreement of any number of annotators, with missing labels and ordered classes
 majority vote | 多数投票 | the label that most annotators gave
+Dawid-Skene model | Dawid-Skene 模型 | labels and the confusion matrix of every annotator, estimated together
 adjudication | 仲裁 / 标注仲裁 | an expert settles what annotators disagree on
 ground truth | 真值 / 真实标签 | the labels that scores are measured against
 weak supervision | 弱监督 / 弱监督学习 | many cheap noisy labels, combined by a model of how they err
@@ -49,10 +54,12 @@ pre-annotation | 预标注 | a model proposes, a person confirms or corrects
 label noise | 标签噪声 / 标注噪声 | labels that are wrong, often between particular pairs of classes
 confident learning | 置信学习 | finding label errors from out-of-sample probabilities
 named entity recognition / NER | 命名实体识别 | marking spans of text as persons, places, organisations, ...
+span | 文本片段 / 片段 | a stretch of text with a class, by its first and last character
 bounding box | 边界框 / 标注框 | a rectangle around an object in an image
+intersection over union / IoU | 交并比 | overlap of two boxes, shared area over joint area
 '''
 
-# %% ../nbs/glossary.ipynb #332d22c9
+# %% ../nbs/glossary.ipynb #f8e99f4f
 _terms['2 Classify'] = '''
 classification | 分类 | predicting which of several classes a sample belongs to
 baseline | 基线 | the simple method that a better one has to beat
@@ -71,7 +78,7 @@ F1 score / F1 | F1 值 / F1 分数 | the harmonic mean of precision and recall
 overfitting | 过拟合 | good on the training set, worse on samples not seen
 '''
 
-# %% ../nbs/glossary.ipynb #aa23877e
+# %% ../nbs/glossary.ipynb #998f3cf4
 _terms['3 Pretrain'] = '''
 pretraining | 预训练 | training on plenty of data before the task that matters
 self-supervised learning | 自监督学习 | the data supply their own targets
@@ -98,7 +105,7 @@ catastrophic forgetting | 灾难性遗忘 | fine-tuning wipes out what pretraini
 parameter-efficient fine-tuning / PEFT | 参数高效微调 | training few added weights, such as adapters, instead of all
 '''
 
-# %% ../nbs/glossary.ipynb #14d67dab
+# %% ../nbs/glossary.ipynb #e4855918
 _terms['5 Collect & clean'] = '''
 data collection | 数据采集 / 数据收集 | getting samples, with a record of where from and under which terms
 web crawler | 网络爬虫 | a program that fetches pages and obeys robots.txt
@@ -117,7 +124,7 @@ de-identification | 去标识化 | nobody is identified without extra informatio
 anonymization | 匿名化 | nobody can be identified again at all
 '''
 
-# %% ../nbs/glossary.ipynb #57b883b5
+# %% ../nbs/glossary.ipynb #f9ebd26c
 _terms['6 Standards'] = '''
 data standard | 数据标准 | what data must be: format, quality, consistency
 data norm | 数据规范 | how data is handled: collection, processing, storage
@@ -144,19 +151,19 @@ random seed | 随机种子 | the number that makes chance repeatable
 confidence interval | 置信区间 | the range that a repeated experiment would mostly land in
 '''
 
-# %% ../nbs/glossary.ipynb #4da1a809
+# %% ../nbs/glossary.ipynb #e5fc94a1
 def _rows():
     "Every term as (english, chinese, meaning, chapter)."
     return [(*(o.strip() for o in line.split('|')), chapter) for chapter, t in _terms.items() for line in t.strip().splitlines()]
 
-# %% ../nbs/glossary.ipynb #9f469aaf
+# %% ../nbs/glossary.ipynb #f9229e06
 _page = '''<div class="glossary"><input type="search" placeholder="search 搜索" aria-label="search the glossary" oninput="
 const q=this.value.normalize('NFKC').toLowerCase();
 for(const r of this.parentNode.querySelectorAll('tbody tr'))r.hidden=!r.textContent.normalize('NFKC').toLowerCase().includes(q)">
 <table><thead><tr><th>English</th><th>中文</th><th>meaning</th><th>chapter</th></tr></thead><tbody>
 %s</tbody></table></div>'''
 
-# %% ../nbs/glossary.ipynb #38c1e969
+# %% ../nbs/glossary.ipynb #71a6658c
 def glossary_html(
     rows=None, # rows of (english, chinese, meaning, chapter), such as `glossary(term).values`; None for every term
 )->str: # HTML of a table with a search box
@@ -164,12 +171,12 @@ def glossary_html(
     def row(r): return f'<tr><td>{r[0]}</td><td lang="zh">{r[1]}</td><td>{r[2]}</td><td>{r[3]}</td></tr>\n'
     return _page % ''.join(row([html.escape(str(o)) for o in r]) for r in (_rows() if rows is None else rows))
 
-# %% ../nbs/glossary.ipynb #c8586f91
+# %% ../nbs/glossary.ipynb #11c1b17b
 def _norm(s): return ''.join(c for c in unicodedata.normalize('NFKC', s).casefold() if c.isalnum())
 
 def _words(row): return [_norm(o) for o in (row[0] + ' / ' + row[1]).split(' / ')]
 
-# %% ../nbs/glossary.ipynb #c6d394af
+# %% ../nbs/glossary.ipynb #d84f0642
 def glossary(
     term:str=None, # English or Chinese, whole or in part; None for every term
 ): # pandas DataFrame: english, chinese, meaning, chapter
@@ -183,7 +190,7 @@ def glossary(
         raise DataError(f"The glossary has no term like {term!r}; try {', '.join(near) or 'glossary() to see them all'}.")
     return pd.DataFrame(hit if q else rows, columns=['english', 'chinese', 'meaning', 'chapter'])
 
-# %% ../nbs/glossary.ipynb #47714a13
+# %% ../nbs/glossary.ipynb #ed3781c9
 def use_han_font()->str: # name of the font family that was added
     "Let matplotlib draw Chinese: the font that comes with the package stands in where the current ones lack a character."
     from matplotlib import font_manager as fm, rcParams
@@ -193,7 +200,7 @@ def use_han_font()->str: # name of the font family that was added
     rcParams['font.family'] = [f for f in rcParams['font.family'] if f != name] + [name]
     return name
 
-# %% ../nbs/glossary.ipynb #2cbe69af
+# %% ../nbs/glossary.ipynb #7f3c8c72
 def _han_font():
     "Path of the packaged font."
     d = Path(pretrain_notes.__file__).parent/'data'/'fonts'
@@ -201,21 +208,21 @@ def _han_font():
     if not fonts: raise DataError(f'No Chinese font lies in {d.name}/ of the installed package; install pretrain_notes again.')
     return fonts[0]
 
-# %% ../nbs/glossary.ipynb #02305188
+# %% ../nbs/glossary.ipynb #6b220746
 _flow = dict(clean=('collect & clean', '采集与清洗', 0, 2), samples=('samples', '样本', 2.2, 2), annotate=('annotate', '标注', 4.2, 2),
              quality=('quality', '数据质量', 6.2, 2), classify=('classify', '分类', 8.2, 2), pretrain=('pretrain', '预训练', 8.2, 0),
              transfer=('transfer', '迁移学习', 6.2, 0), check=('check against the standard', '数据标准检查', 2.2, 0))
 _arrows = 'clean samples, samples annotate, annotate quality, quality classify, classify pretrain, pretrain transfer'
 _checked = 'clean check, samples check, annotate check, transfer check'
 
-# %% ../nbs/glossary.ipynb #b548516e
+# %% ../nbs/glossary.ipynb #02dbdfff
 def _arrow(ax, a, b, bend=0, **kw):
     "An arrow between two boxes, from edge to edge; drawn after them, when they have their sizes."
     (pa, pb) = (o.get_position() for o in (a, b))
     ax.annotate('', pb, pa, zorder=4, arrowprops=dict(arrowstyle='-|>', color='#4878a8', patchA=a.get_bbox_patch(),
         patchB=b.get_bbox_patch(), shrinkA=0, shrinkB=2, connectionstyle=f'arc3,rad={bend}', **kw))
 
-# %% ../nbs/glossary.ipynb #bb104dc2
+# %% ../nbs/glossary.ipynb #87b67e74
 def draw_flow(
     ax=None, # matplotlib Axes; None for a new figure
 ): # matplotlib Axes

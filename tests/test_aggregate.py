@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pretrain_notes.annotate.aggregate import (acceptance_plan, accuracy_at_least, accuracy_by_votes, annotators_needed, crowds, dawid_skene, fuse_boxes,
-    hierarchical_ds, labels_needed, load_crowd, majority, majority_accuracy, one_coin, simulate_votes, vote_spans)
+    hierarchical_ds, labels_needed, load_crowd, majority, majority_accuracy, one_coin, simulate_votes, skill_bound, vote_spans)
 from pretrain_notes.annotate.agreement import Votes
 from pretrain_notes.samples import DataError
 
@@ -165,3 +165,24 @@ def test_labels_needed():
     df = accuracy_by_votes(v, dict(enumerate(y.tolist())), (1, 3))
     assert df.accuracy.is_monotonic_increasing and (df['items'] == 60).all()
     with pytest.raises(DataError, match='9 votes'): accuracy_by_votes(v, dict(enumerate(y.tolist())), (9,))
+
+def test_disputed_before_unanimous():
+    v = Votes([dict(item=i, annotator=a, label=str((i + (a == 'c' and i % 7 == 0)) % 10)) for i in range(30) for a in 'abc'])
+    assert set(hierarchical_ds(v).to_review(5)['item']) == {0, 7, 14, 21, 28} and 'mean top probability' in repr(majority(v))
+
+def test_small_jobs_and_bad_gold():
+    y = np.random.default_rng(3).integers(0, 2, 50)
+    v, gold = simulate_votes(y, [[[.84, .16], [.2, .8]]] * 12, 6, seed=4), dict(enumerate(y.tolist()))
+    for items in (20, 100): assert [labels_needed(v, gold, items)[k] for k in ('check', 'errors_allowed')] == [items, items // 20]
+    with pytest.raises(DataError, match='1 item or more'): labels_needed(v, gold, 0)
+    with pytest.raises(DataError, match='none of the classes'): labels_needed(v, gold | {0: 'x'}, 100)
+    with pytest.raises(DataError, match='one annotator'): skill_bound([[0, 1, 1]], {0: 0, 1: 1})
+
+@pytest.mark.parametrize('f,kw', [(one_coin, dict(prior=0)), (one_coin, dict(iterations=0)), (dawid_skene, dict(iterations=0)),
+    (dawid_skene, dict(prior=float('nan'))), (hierarchical_ds, dict(even=2)), (hierarchical_ds, dict(strength=0)), (hierarchical_ds, dict(iterations=0))])
+def test_bad_settings(f, kw):
+    with pytest.raises(DataError): f([[0, 1], [1, 1]], **kw)
+
+def test_touching_spans_stay_two():
+    s = [dict(start=0, end=2, label='x'), dict(start=2, end=4, label='x')]
+    assert vote_spans([dict(item=0, annotator=a, value=s) for a in 'abc'])[['start', 'end']].values.tolist() == [[0, 2], [2, 4]]

@@ -10,7 +10,7 @@ from pretrain_notes.samples import DataError
 DATA_C = Votes([[int(c) if c != '.' else None for c in r] for r in ('123321412...', '1233224125..', '.33323422513', '12332441251.')])
 FLEISS = Votes(np.array([list(w) for w in '''444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445
 333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224 111155 224444 133333 555555'''.split()]).T)
-COHEN = [[88, 14, 18], [10, 40, 10], [2, 6, 12]]
+COHEN = np.array([[88, 14, 18], [10, 40, 10], [2, 6, 12]])
 
 @pytest.mark.parametrize('level,printed', dict(nominal=.743421, ordinal=.815388, interval=.849107, ratio=.797403).items())
 def test_krippendorff_published(level, printed): assert abs(krippendorff_alpha(DATA_C, level) - printed) < 1e-6
@@ -63,8 +63,9 @@ def test_bad_votes(change, says):
     with pytest.raises(DataError, match=re.escape(says)): Votes(rows, classes=[1, 2, 3, 4, 5], items=['x', 'y'])
 
 def test_bad_pairs():
-    for bad in ([[1, 2, 3], [4, 5, 6]], [[0, 0], [0, 0]], [1, 2]):
-        with pytest.raises(DataError, match='square table'): cohen_kappa(bad)
+    for bad, says in ((np.zeros((2, 2)), 'square array'), ([1, 2], 'votes are a table'), (DATA_C, 'these are 4')):
+        with pytest.raises(DataError, match=says): cohen_kappa(bad)
+    assert cohen_kappa([dict(item=i, annotator=a, label=l) for a, ls in dict(x='aab', y='aab').items() for i, l in enumerate(ls)]) == 1
     with pytest.raises(DataError, match='themselves'): DATA_C.pair(0, 0)
     with pytest.raises(DataError, match='no annotator 9'): DATA_C.pair(0, 9)
 
@@ -149,3 +150,33 @@ def test_spans():
     assert abs(span_alpha(rows, dict(t=10)) - krippendorff_alpha(letters)) < 1e-12
     with pytest.raises(DataError, match='not given'): span_alpha(rows, {})
     with pytest.raises(DataError, match='after the end'): span_alpha(rows, dict(t=3))
+
+def test_order_of_labels():
+    words = [['low', 'mid', 'high', 'low'], ['low', 'high', 'high', 'mid']]
+    for f in (lambda v: krippendorff_alpha(v, 'ordinal'), lambda v: cohen_kappa(v, 'linear'), lambda v: gwet_ac(v, 'quadratic')):
+        with pytest.raises(DataError, match='classes='): f(words)
+        f(Votes(words, classes=['low', 'mid', 'high']))
+    assert list(Votes([['1', '10', '2']]).classes) == ['1', '2', '10']
+    with pytest.raises(DataError, match="did you mean 'ordinal'"): agreement(DATA_C, 'ordnal')
+
+def test_misread_votes():
+    with pytest.raises(DataError, match='tuples'): Votes([('a', 'ann', 'cat')])
+    with pytest.raises(DataError, match='words'): Votes([[1, '1']])
+    with pytest.raises(DataError, match='no gold items'): DATA_C.plot_gold({})
+
+def test_draws_without_a_value():
+    v = Votes([dict(item=i, annotator='a', label=i % 2) for i in range(40)] + [dict(item=0, annotator='b', label=0)])
+    with pytest.warns(UserWarning, match='of the draws'): assert bootstrap_interval(v, percent_agreement, 50)[0] == 1
+    for kw in (dict(n=0), dict(level=95)):
+        with pytest.raises(DataError, match='draws and a level'): bootstrap_interval(v, percent_agreement, **kw)
+
+def test_misses_are_not_names():
+    rows = [dict(item=i, annotator=a, value=[box(0, 0)] + [box(30, 0, label='b')] * (a == 'ann' or i % 2)) for i in range(9) for a in ('ann', 'bob')]
+    assert krippendorff_alpha(box_votes(rows)) == 1 and box_agreement(rows).found[0] < 1
+
+def test_answers_are_checked():
+    def ask(v=(), **kw): return [dict(task='t', worker=1, value=list(v)) | kw, dict(task='t', worker='1', value=[])]
+    assert span_agreement(ask()).iloc[0, :2].tolist() == [1, '1']
+    with pytest.raises(DataError, match='has no item'): span_agreement(ask(task=None))
+    with pytest.raises(DataError, match="row 0, item 't'.*whole numbers"): span_agreement(ask([dict(start=.5, end=2, label='x')]))
+    with pytest.raises(DataError, match='no text with a character'): span_alpha(ask(), dict(t=''))

@@ -5,14 +5,18 @@ import pytest
 
 pd = pytest.importorskip('pandas')
 from PIL import Image
-from pretrain_notes.annotate.formats import Item, formats, label_config, read_labels, task_from_config, to_dataset, write_labels
+from pretrain_notes.annotate.formats import Format, Item, formats, label_config, read_labels, task_from_config, to_dataset, write_labels
 from pretrain_notes.annotate.store import LabelStore
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
 from pretrain_notes.samples import DataError, Samples, digest
 
-NASTY = ['a/b', '..', '../../x', 'line\nbreak', 'tab\tbed', 'cr\rcr', '\u202ertl\u202c', '=1+1', "'q", '+a', '-a', '@a', '<script>alert(1)</script>', '&amp;',
-         '"quoted"', 'O', 'B-x', '#hash', '# text = x', ' lead', 'trail ', '中文', 'العربية', '👍🏽', '\\n', '%20', 'a,b', '{"json": 1}', '[1]', 'null', '~', '*a', 'a: b', '0']
-WORDS = 'Ana met 王小明 in New York , said " hello " and ran . وصلت ليلى 👍🏽 naïve café l\'eau 東京 กรุงเทพ #tag @me http://x.y -DOCSTART- O'.split()
+NASTY = ['a/b', '..', '../../x', 'line\nbreak', 'tab\tbed', 'cr\rcr', '\u202ertl\u202c', '=1+1', "'q", '+a', '-a', '@a',
+         '<script>alert(1)</script>', '&amp;',
+         '"quoted"', 'O', 'B-x', '#hash', '# text = x', ' lead', 'trail ', '中文',
+         'العربية', '👍🏽', '\\n', '%20', 'a,b', '{"json": 1}',
+         '[1]', 'null', '~', '*a', 'a: b', '0']
+WORDS = ('Ana met 王小明 in New York , said " hello " and ran . '
+         'وصلت ليلى 👍🏽 naïve café l\'eau 東京 กรุงเทพ #tag @me http://x.y -DOCSTART- O').split()
 
 def png(size=(64, 48), color=0, exif=None):
     out = io.BytesIO()
@@ -24,7 +28,8 @@ def png(size=(64, 48), color=0, exif=None):
 
 def pictures(n, rng=None, names=None, size=None):
     size = size or (lambda i: (40 + i, 30 + 2 * i))
-    return Samples.from_rows([dict(image=dict(bytes=png(size(i), i), path=None), source=(names or [f'cam/{i}.png'] * n)[i] if names else f'cam/{i}.png') for i in range(n)])
+    names = names or [f'cam/{i}.png' for i in range(n)]
+    return Samples.from_rows([dict(image=dict(bytes=png(size(i), i), path=None), source=names[i]) for i in range(n)])
 
 def random_shape(rng, size, classes, polygons=True):
     w, h = size
@@ -34,7 +39,8 @@ def random_shape(rng, size, classes, polygons=True):
     x, y = at(w), at(h)
     return dict(label=label, box=[x, y, round(rng.uniform(0, w - x), 2), round(rng.uniform(0, h - y), 2)])
 
-def random_text(rng, n=12): return rng.choice([' ', '  ', '', '\n', '\u3000', '\t']).join(rng.choice(WORDS) for _ in range(rng.randint(0, n)))
+def random_text(rng, n=12):
+    return rng.choice([' ', '  ', '', '\n', '\u3000', '\t']).join(rng.choice(WORDS) for _ in range(rng.randint(0, n)))
 
 def random_spans(rng, task, text, tokens=None):
     out = []
@@ -50,9 +56,11 @@ def everything(values, rng):
     rows = []
     for i, v in values.items():
         for who in rng.sample(['ana', 'ben@example.org', 'Zoë, "=1+1"', '李'], rng.randint(1, 3)):
-            rows.append(dict(item=i, value=v, annotator=who, source='human', seconds=round(rng.uniform(0, 99), 3), proposal=v if rng.random() < .3 else None,
+            rows.append(dict(item=i, value=v, annotator=who, source='human', seconds=round(rng.uniform(0, 99), 3),
+                             proposal=v if rng.random() < .3 else None,
                              time=pd.Timestamp(rng.randint(10**12, 2 * 10**12), unit='ms', tz='UTC')))
-        if rng.random() < .5: rows.append(dict(item=i, value=v, annotator='m', source='model', source_version='v1', score=round(rng.random(), 6)))
+        if rng.random() < .5: rows.append(dict(item=i, value=v, annotator='m', source='model', source_version='v1',
+                                               score=round(rng.random(), 6)))
     return pd.DataFrame(rows)
 
 def as_rows(df):
@@ -62,12 +70,17 @@ def as_rows(df):
 def same(a, b): return sorted(map(repr, as_rows(a))) == sorted(map(repr, as_rows(b)))
 
 CASES = {
-    'class': lambda rng: (text := Samples.from_rows([dict(text=random_text(rng) + f' {i}') for i in range(12)]), ClassTask(NASTY, guide='g', name='n/ame'),
+    'class': lambda rng: (text := Samples.from_rows([dict(text=random_text(rng) + f' {i}') for i in range(12)]),
+                          ClassTask(NASTY, guide='g', name='n/ame'),
                           {i: rng.choice(NASTY) for i in text['id'].to_pylist()}),
-    'class on pictures': lambda rng: (s := pictures(5), t := ClassTask(NASTY, name='p'), {i: rng.choice(NASTY) for i in s['id'].to_pylist()}),
-    'classes': lambda rng: (s := Samples.from_rows([dict(text=f'{random_text(rng)}{i}') for i in range(12)]), t := ClassTask(NASTY, multi=True),
+    'class on pictures': lambda rng: (s := pictures(5), t := ClassTask(NASTY, name='p'),
+                                      {i: rng.choice(NASTY) for i in s['id'].to_pylist()}),
+    'classes': lambda rng: (s := Samples.from_rows([dict(text=f'{random_text(rng)}{i}') for i in range(12)]),
+                            t := ClassTask(NASTY, multi=True),
                             {i: t.check(rng.sample(NASTY, rng.randint(0, 4))) for i in s['id'].to_pylist()}),
-    'boxes': lambda rng: (s := pictures(6), t := BoxTask(NASTY, guide='g'), {i: t.check([random_shape(rng, (40 + k, 30 + 2 * k), NASTY) for _ in range(rng.randint(0, 5))], dict(size=(40 + k, 30 + 2 * k)))
+    'boxes': lambda rng: (s := pictures(6), t := BoxTask(NASTY, guide='g'),
+                          {i: t.check([random_shape(rng, (40 + k, 30 + 2 * k), NASTY) for _ in range(rng.randint(0, 5))],
+                                      dict(size=(40 + k, 30 + 2 * k)))
                           for k, i in enumerate(s['id'].to_pylist())}),
     'spans': lambda rng: (s := Samples.from_rows([dict(text=f'{random_text(rng)}{i}') for i in range(12)]), t := SpanTask(NASTY),
                           {r['id']: random_spans(rng, t, r['text']) for r in s.table.to_pylist()}),
@@ -110,7 +123,8 @@ def test_two_answers_last_is_kept(tmp_path):
     s, t = pictures(1), BoxTask(['a'])
     i = s['id'][0].as_py()
     one, two = [dict(label='a', box=[1, 1, 2, 2])], [dict(label='a', box=[5, 5, 2, 2])]
-    report = write_labels(s, t, pd.DataFrame([dict(item=i, value=one, annotator='x'), dict(item=i, value=two, annotator='y')]), tmp_path/'o', 'coco')
+    report = write_labels(s, t, pd.DataFrame([dict(item=i, value=one, annotator='x'), dict(item=i, value=two, annotator='y')]),
+                          tmp_path/'o', 'coco')
     assert read_labels(tmp_path/'o').labels.value.tolist() == [two]
     assert report[report.what == 'label'].effect.tolist() == ['left out'] and not (report.what == 'value').any()
 
@@ -123,12 +137,14 @@ def test_write_is_all_or_nothing(tmp_path):
     with pytest.raises(DataError, match='overwrite'): write_labels(s, t, v, tmp_path/'out', 'coco')
     write_labels(s, t, v, tmp_path/'out', 'csv', overwrite=True)
     assert read_labels(tmp_path/'out').labels.value.tolist() == list(v.values()) and not (tmp_path/'out/annotations.json').exists()
-    with pytest.raises(DataError, match='does not answer'): write_labels(s, t, {s['id'][0].as_py(): [dict(label='b', box=[0, 0, 1, 1])]}, tmp_path/'o', 'coco')
+    wrong = {s['id'][0].as_py(): [dict(label='b', box=[0, 0, 1, 1])]}
+    with pytest.raises(DataError, match='does not answer'): write_labels(s, t, wrong, tmp_path/'o', 'coco')
     with pytest.raises(DataError, match='does not hold boxes'): write_labels(s, t, v, tmp_path/'o', 'conll')
     with pytest.raises(DataError, match='name for csv'): write_labels(s, t, v, tmp_path/'o.csv', 'yolo')
 
 def test_names_of_pictures_are_safe_and_unique(tmp_path):
-    names = ['a/1.png', 'b/1.png', 'b/1.jpg', '../../../evil.png', '/etc/passwd', 'C:\\x\\con.png', 'new\nline.png', '=cmd.png', 'A/1.PNG', 'noext']
+    names = ['a/1.png', 'b/1.png', 'b/1.jpg', '../../../evil.png', '/etc/passwd', 'C:\\x\\con.png', 'new\nline.png', '=cmd.png', 'A/1.PNG',
+             'noext']
     s, t = pictures(len(names), names=names), BoxTask(['x'])
     v = {i: [dict(label='x', box=[k, 0, 2, 2])] for k, i in enumerate(s['id'].to_pylist())}
     for f in ('coco', 'yolo', 'voc', 'csv', 'labelstudio'):
@@ -178,9 +194,11 @@ def test_bccd(data_dir, tmp_path):
         if f in ('voc', 'yolo', 'csv', 'dataset'): assert back.samples.split_counts() == few.split_counts()
 
 def tokens_and_tags(p):
-    return [[(l.split('\t')[0], l.split('\t')[-1]) for l in s.split('\n')] for s in '\n'.join(l.strip(' \t\r') for l in p.read_text(encoding='utf-8').split('\n')).strip('\n').split('\n\n') if s.strip()]
+    return [[(l.split('\t')[0], l.split('\t')[-1]) for l in s.split('\n')]
+            for s in '\n'.join(l.strip(' \t\r') for l in p.read_text(encoding='utf-8').split('\n')).strip('\n').split('\n\n') if s.strip()]
 
-@pytest.mark.parametrize('file', ['wnut17/train.conll', 'wnut17/dev.conll', 'wnut17/test.conll', 'bc5cdr/train.tsv', 'bc5cdr/devel.tsv', 'bc5cdr/test.tsv'])
+@pytest.mark.parametrize('file', ['wnut17/train.conll', 'wnut17/dev.conll', 'wnut17/test.conll', 'bc5cdr/train.tsv', 'bc5cdr/devel.tsv',
+                                  'bc5cdr/test.tsv'])
 def test_conll_real(data_dir, tmp_path, file):
     "Tokens and tags of WNUT17 and BC5CDR come back equal, through text and offsets"
     src = data_dir/'ner'/file
@@ -198,7 +216,9 @@ def test_zh_spans(data_dir, tmp_path):
     values = {}
     for r in s.table.to_pylist():
         cuts = sorted(rng.sample(range(len(r['text'])), 4)) if len(r['text']) > 6 else []
-        values[r['id']] = [v for v in task.check([dict(label=rng.choice(task.classes), start=a, end=b) for a, b in zip(cuts[::2], cuts[1::2])]) if '\n' not in r['text'][v['start']] + r['text'][v['end'] - 1]]
+        parts = zip(cuts[::2], cuts[1::2])
+        values[r['id']] = [v for v in task.check([dict(label=rng.choice(task.classes), start=a, end=b) for a, b in parts])
+                           if '\n' not in r['text'][v['start']] + r['text'][v['end'] - 1]]
     for f in ('conll', 'jsonl', 'csv', 'labelstudio', 'dataset'):
         assert len(report := write_labels(s, task, values, tmp_path/f, f)) == 0, (f, report)
         back = read_labels(tmp_path/f)
@@ -219,7 +239,8 @@ def test_naughty_strings(data_dir, tmp_path):
     task = ClassTask(blns)
     for f in ('csv', 'jsonl', 'labelstudio', 'dataset'):
         labels = dict(zip(s['id'].to_pylist(), blns))
-        assert set(write_labels(s, task, labels, tmp_path/f, f).what) == ({'configuration'} if f == 'labelstudio' else set())     # XML has no control characters
+        lost = {'configuration'} if f == 'labelstudio' else set()           # XML has no control characters
+        assert set(write_labels(s, task, labels, tmp_path/f, f).what) == lost
         back = read_labels(tmp_path/f)
         assert back.samples['text'].to_pylist() == blns and back.labels.value.tolist() == blns
         if f == 'csv':
@@ -251,10 +272,13 @@ def test_bad_files_raise_only_data_errors(data_dir, fmt):
     for p in sorted((data_dir/'bad').rglob('*')):
         if not p.is_file() or p.parent.name in ('archive', 'audio', 'image'): continue
         got = outcome(p, fmt)
-        if isinstance(got, str) and p.parent.name == 'suite' and fmt in ('coco', 'labelstudio'): assert p.name in got and ('line' in got or 'empty' in got) or got.startswith(('the file', 'none of')), (p.name, got)
+        if isinstance(got, str) and p.parent.name == 'suite' and fmt in ('coco', 'labelstudio'):
+            says = p.name in got and ('line' in got or 'empty' in got)
+            assert says or got.startswith(('the file', 'none of')), (p.name, got)
 
 def test_bad_jsonl_names_file_and_line(tmp_path):
-    (tmp_path/'x.jsonl').write_text('{"text": "a", "label": "x"}\n{"text": }\n{"text": "b", "label": "y"}\n[1]\n' + '[' * 100_000 + '\n{"text": "\\ud800", "label": "x"}\n')
+    (tmp_path/'x.jsonl').write_text('{"text": "a", "label": "x"}\n{"text": }\n{"text": "b", "label": "y"}\n[1]\n'
+                                    + '[' * 100_000 + '\n{"text": "\\ud800", "label": "x"}\n')
     r = read_labels(tmp_path/'x.jsonl').report
     assert r['where'].tolist().count('x.jsonl line 2') == 1 and len(r[r.what == 'no object']) == 3 and (r.what == 'half a character').any()
     (tmp_path/'x.json').write_text('{"images": [],\n "annotations": ]}')
@@ -264,15 +288,20 @@ def test_bad_jsonl_names_file_and_line(tmp_path):
         for f in ('coco', 'labelstudio'):
             with pytest.raises(DataError, match=r'x\.json'): read_labels(tmp_path/'x.json', f)
 
-BAD_COCO = dict(bbox_3_values=('no shape', 'left out'), bbox_negative=('outside', 'changed'), bbox_null=('no shape', 'left out'), bbox_outside=('outside', 'changed'),
-                bbox_strings=('no shape', 'left out'), bbox_zero_area=('zero area', 'kept'), category_unknown=('no category', 'left out'), image_unknown=('no image', 'left out'),
-                dup_annotation_id=('annotation id twice', 'kept'), dup_category_names=('category twice', 'changed'), dup_image_id=('image id twice', 'left out'),
-                image_missing_file=('missing', 'left out'), image_wrong_size=('another size', 'kept'), segmentation_odd=('no polygon', 'left out'), path_traversal=('missing', 'left out'))
+BAD_COCO = dict(bbox_3_values=('no shape', 'left out'), bbox_negative=('outside', 'changed'), bbox_null=('no shape', 'left out'),
+                bbox_outside=('outside', 'changed'),
+                bbox_strings=('no shape', 'left out'), bbox_zero_area=('zero area', 'kept'), category_unknown=('no category', 'left out'),
+                image_unknown=('no image', 'left out'),
+                dup_annotation_id=('annotation id twice', 'kept'), dup_category_names=('category twice', 'changed'),
+                dup_image_id=('image id twice', 'left out'),
+                image_missing_file=('missing', 'left out'), image_wrong_size=('another size', 'kept'),
+                segmentation_odd=('no polygon', 'left out'), path_traversal=('missing', 'left out'))
 
 @pytest.mark.parametrize('name', BAD_COCO)
 def test_bad_coco(data_dir, tmp_path, name):
     (tmp_path/'JPEGImages').symlink_to(data_dir/'detection/bccd/JPEGImages')
-    pics = Samples.from_rows([dict(image=dict(bytes=(data_dir/f'detection/bccd/JPEGImages/BloodImage_0000{i}.jpg').read_bytes(), path=None), source=f'JPEGImages/BloodImage_0000{i}.jpg') for i in range(6)])
+    pics = Samples.from_rows([dict(image=dict(bytes=(data_dir/f'detection/bccd/JPEGImages/BloodImage_0000{i}.jpg').read_bytes(),
+                                              path=None), source=f'JPEGImages/BloodImage_0000{i}.jpg') for i in range(6)])
     imp = read_labels(data_dir/f'bad/coco/{name}.json', samples=pics)
     assert BAD_COCO[name] in set(zip(imp.report.what, imp.report.effect)), imp.report
     n = len(json.loads((data_dir/f'bad/coco/{name}.json').read_text(encoding='utf-8'))['annotations'])
@@ -285,7 +314,8 @@ def test_names_cannot_leave_the_folder(tmp_path):
     root.mkdir()
     (root/'link.png').symlink_to(tmp_path/'secret.png')
     (root/'ok.png').write_bytes(png())
-    rows = [dict(file_name=n, label=l) for n, l in (('../secret.png', 'a'), (str(tmp_path/'secret.png'), 'a'), ('link.png', 'a'), ('file:///etc/passwd', 'a'), ('ok.png', 'b'))]
+    named = ('../secret.png', 'a'), (str(tmp_path/'secret.png'), 'a'), ('link.png', 'a'), ('file:///etc/passwd', 'a'), ('ok.png', 'b')
+    rows = [dict(file_name=n, label=l) for n, l in named]
     (root/'x.jsonl').write_text('\n'.join(map(json.dumps, rows)))
     imp = read_labels(root/'x.jsonl')
     assert len(imp.samples) == 1 and imp.labels.value.tolist() == ['b'] and (imp.report.effect == 'left out').sum() == 4
@@ -294,7 +324,8 @@ def test_bad_voc(data_dir, tmp_path):
     for name in ('xxe', 'billion_laughs'):
         with pytest.raises(DataError, match=f'{name}.xml, line 1.*document type'): read_labels(data_dir/f'bad/voc/{name}.xml')
     with pytest.raises(DataError, match='truncated.xml, line'): read_labels(data_dir/'bad/voc/truncated.xml')
-    s = Samples.from_rows([dict(image=dict(bytes=(data_dir/'detection/bccd/JPEGImages/BloodImage_00000.jpg').read_bytes(), path=None), source='BloodImage_00000.jpg')])
+    s = Samples.from_rows([dict(image=dict(bytes=(data_dir/'detection/bccd/JPEGImages/BloodImage_00000.jpg').read_bytes(), path=None),
+                                source='BloodImage_00000.jpg')])
     assert {'no size', 'convention'} <= set(read_labels(data_dir/'bad/voc/no_size.xml', samples=s).report.what)
     assert (read_labels(data_dir/'bad/voc/xmin_gt_xmax.xml', samples=s).report.what == 'corners swapped').any()
 
@@ -303,7 +334,8 @@ def test_bad_conll_and_spans(data_dir):
     assert {'I- first', 'columns', 'no token', 'no tag'} & set(imp.report.what) >= {'columns', 'no token'}
     imp = read_labels(data_dir/'bad/ner/c_bad_spans.jsonl')
     assert {'twice', 'no span'} <= set(imp.report.what)
-    assert imp.labels.value[0] == [dict(label='LOC', start=13, end=18)] and imp.labels.value[5] == [dict(label='LOC', start=0, end=8), dict(label='LOC', start=4, end=13)]
+    assert imp.labels.value[0] == [dict(label='LOC', start=13, end=18)] and imp.labels.value[5] == [dict(label='LOC', start=0, end=8),
+                                                                                                    dict(label='LOC', start=4, end=13)]
 
 def test_yaml_bomb(tmp_path):
     (tmp_path/'data.yaml').write_text('a: &a [x]\nb: &b [*a, *a]\nnames: [*b, *b]\n')
@@ -350,7 +382,8 @@ def test_json_fuzz_of_types(tmp_path):
         if isinstance(o, list):
             for k in range(len(o)): yield from paths(o[k], (*at, k))
     for f, main in (('coco', 'annotations.json'), ('labelstudio', 'tasks.json')):
-        write_labels(s, t, pd.DataFrame([dict(item=i, value=x, annotator='a@b.de', seconds=1., score=.5, source='human', time=pd.Timestamp('2026-01-01', tz='UTC')) for i, x in v.items()]), tmp_path/f, f)
+        write_labels(s, t, pd.DataFrame([dict(item=i, value=x, annotator='a@b.de', seconds=1., score=.5, source='human',
+                                              time=pd.Timestamp('2026-01-01', tz='UTC')) for i, x in v.items()]), tmp_path/f, f)
         good = json.loads((tmp_path/f/main).read_text())
         for at in list(paths(good)):
             if not at: continue
@@ -372,14 +405,16 @@ def test_jsonl_fuzz_of_types(tmp_path, case):
     write_labels(samples, task, everything(few, rng), tmp_path/'b', 'csv')
     rows = [json.loads(l) for l in (tmp_path/'a/labels.jsonl').read_text(encoding='utf-8').splitlines()]
     for k in rows[0].keys() | {'objects', 'entities', 'proposal'}:
-        for x in [None, True, -1, 1e308, 10**400, 'x', '', [], {}, [[]], [None], [{}], {'a': []}, {'bbox': 3}, {'bbox': [1], 'category': [[]]}, [[1, 2, 3]], [{'start': {}, 'end': 'a', 'label': []}], '\ud800']:
+        for x in [None, True, -1, 1e308, 10**400, 'x', '', [], {}, [[]], [None], [{}], {'a': []}, {'bbox': 3},
+                  {'bbox': [1], 'category': [[]]}, [[1, 2, 3]], [{'start': {}, 'end': 'a', 'label': []}], '\ud800']:
             (tmp_path/'a/labels.jsonl').write_text('\n'.join(map(json.dumps, [rows[0] | {k: x}, *rows[1:]])))
             outcome(tmp_path/'a', 'jsonl', samples=samples)
             outcome(tmp_path/'a/labels.jsonl', 'jsonl')
     with open(tmp_path/'b/labels.csv', newline='', encoding='utf-8') as f: records = list(csv.reader(f))
     for j in range(len(records[0])):
         for x in ('', 'null', '-1', '[]', '{}', '[[]]', '[null]', '[{}]', '1e999', "'", '{"bbox": [1]}', 'NaN'):
-            with open(tmp_path/'b/labels.csv', 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows([records[0], [*records[1][:j], x, *records[1][j + 1:]], *records[2:]])
+            with open(tmp_path/'b/labels.csv', 'w', newline='', encoding='utf-8') as f:
+                csv.writer(f).writerows([records[0], [*records[1][:j], x, *records[1][j + 1:]], *records[2:]])
             outcome(tmp_path/'b', 'csv', samples=samples)
 
 # --- single formats ---
@@ -387,16 +422,21 @@ def test_jsonl_fuzz_of_types(tmp_path, case):
 def test_coco_masks_crowds_pieces(tmp_path):
     s = pictures(1)
     seg = [dict(counts=[3, 5], size=[10, 10]), dict(counts='0a1b', size=[10, 10]), [[1, 1, 5, 1, 5, 5], [7, 7, 9, 7, 9, 9]], []]
-    anns = [dict(id=i, image_id=5, category_id=9, bbox=[1, 1, 4, 4], segmentation=g, iscrowd=int(i == 1), keypoints=[1]) for i, g in enumerate(seg)]
-    (tmp_path/'x.json').write_text(json.dumps(dict(images=[dict(id=5, file_name='0.png', license=1)], annotations=anns, categories=[dict(id=9, name='a'), dict(id=3, name='b')], licenses=[])))
+    anns = [dict(id=i, image_id=5, category_id=9, bbox=[1, 1, 4, 4], segmentation=g, iscrowd=int(i == 1), keypoints=[1])
+            for i, g in enumerate(seg)]
+    (tmp_path/'x.json').write_text(json.dumps(dict(images=[dict(id=5, file_name='0.png', license=1)], annotations=anns,
+                                                   categories=[dict(id=9, name='a'), dict(id=3, name='b')], licenses=[])))
     imp = read_labels(tmp_path/'x.json', samples=s)
-    assert [sorted(x) for x in imp.labels.value[0]] == [['box', 'label'], ['box', 'label'], ['label', 'points'], ['label', 'points'], ['box', 'label']]
-    assert {('mask', 'changed'), ('crowd', 'changed'), ('pieces', 'changed'), ('category ids', 'kept'), ('not read', 'left out')} <= set(zip(imp.report.what, imp.report.effect))
+    assert [sorted(x) for x in imp.labels.value[0]] == [['box', 'label'], ['box', 'label'], ['label', 'points'], ['label', 'points'],
+                                                        ['box', 'label']]
+    assert {('mask', 'changed'), ('crowd', 'changed'), ('pieces', 'changed'), ('category ids', 'kept'),
+            ('not read', 'left out')} <= set(zip(imp.report.what, imp.report.effect))
     assert imp.report[imp.report.detail == "the key 'keypoints' of annotations"].n.tolist() == [4]
 
 def test_voc_origin(tmp_path):
     s = pictures(1, size=lambda i: (64, 48))
-    (tmp_path/'0.xml').write_text('<annotation><filename>0.png</filename><object><name>a</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>64</xmax><ymax>48</ymax></bndbox></object></annotation>')
+    (tmp_path/'0.xml').write_text('<annotation><filename>0.png</filename><object><name>a</name><difficult>1</difficult>'
+                                  '<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>64</xmax><ymax>48</ymax></bndbox></object></annotation>')
     a, b = (read_labels(tmp_path/'0.xml', samples=s, origin=o) for o in (0, 1))
     assert a.labels.value[0][0]['box'] == [1, 1, 63, 47] and b.labels.value[0][0]['box'] == [0, 0, 64, 48]
     assert (a.report.detail == "difficult = '1'").any()
@@ -409,7 +449,8 @@ def test_yolo_layouts(tmp_path):
         (tmp_path/split/'images/1.png').write_bytes(png((100, 50), ord(split[0])))
         (tmp_path/split/'labels/1.txt').write_text('1 0.5 0.5 0.2 0.4\n0 .5 .5 .1 .1 .9\n7 .5 .5 .1 .1\nx\n')
     (tmp_path/'train/images/2.png').write_bytes(png((10, 10), 7))
-    (tmp_path/'data.yaml').write_text('train: ../train/images\nval: ../valid/images\nnc: 2\nnames: [cat, "don\\nkey"]\nroboflow: {license: x}\n')
+    (tmp_path/'data.yaml').write_text('train: ../train/images\nval: ../valid/images\nnc: 2\n'
+                                      'names: [cat, "don\\nkey"]\nroboflow: {license: x}\n')
     imp = read_labels(tmp_path)
     assert imp.labels.value[0][0] == dict(label='don\nkey', box=[40, 15, 20, 20]) and len(imp.labels) == 2 and len(imp.samples) == 3
     assert {'no label file', 'no shape', 'not read'} <= set(imp.report.what) and imp.samples.split_counts() == {'train': 2, 'valid': 1}
@@ -425,11 +466,13 @@ def ls(tmp_path, *tasks, **kw):
 
 def test_label_studio_as_exported(tmp_path):
     "A task as Label Studio exports it: upload prefix, percent, rotation, cancelled, prediction, dictionary of the user"
-    def rect(**kw): return dict(original_width=200, original_height=100, image_rotation=0, from_name='tag', to_name='img', id='x', type='rectanglelabels',
+    def rect(**kw): return dict(original_width=200, original_height=100, image_rotation=0, from_name='tag', to_name='img', id='x',
+                                type='rectanglelabels',
                                 value=dict(x=10, y=20, width=30, height=40, rotation=0, rectanglelabels=['cat']) | kw)
     brush = dict(type='brushlabels', value=dict(format='rle', rle=[1], brushlabels=['cat']))
     t = dict(id=5, data=dict(image='/data/upload/1/e97d4735-0.png'), meta={}, annotations=[
-        dict(id=1, completed_by=dict(id=3, email='ana@x.org'), lead_time=4.5, created_at='2023-01-31T07:40:19.861611Z', was_cancelled=False, ground_truth=True, result=[rect(), rect(rotation=90), brush]),
+        dict(id=1, completed_by=dict(id=3, email='ana@x.org'), lead_time=4.5, created_at='2023-01-31T07:40:19.861611Z',
+             was_cancelled=False, ground_truth=True, result=[rect(), rect(rotation=90), brush]),
         dict(id=2, completed_by=4, was_cancelled=True, result=[])], predictions=[dict(model_version='m1', score=.25, result=[rect(x=50)])])
     imp = ls(tmp_path, t, samples=pictures(1, size=lambda i: (200, 100)), task=BoxTask(['cat']))
     a, p = as_rows(imp.labels)
@@ -448,14 +491,17 @@ def test_label_studio_text_offsets(tmp_path):
         u = lambda k: len(text[:k].encode('utf-16-le')) // 2
         task = SpanTask(['x'])
         for start, end in ((a, b), (u(a), u(b))):
-            t = dict(data=dict(text=text), annotations=[dict(result=[dict(type='labels', value=dict(start=start, end=end, text=text[a:b], labels=['x']))])])
+            t = dict(data=dict(text=text),
+                     annotations=[dict(result=[dict(type='labels', value=dict(start=start, end=end, text=text[a:b], labels=['x']))])])
             v = ls(tmp_path, t, task=task).labels.value[0][0]
             assert text[v['start']:v['end']] == text[a:b]
     emoji = dict(data=dict(text='😀😀😀'), annotations=[dict(result=[dict(type='labels', value=dict(start=2, end=4, labels=['x']))])])
     assert (ls(tmp_path, emoji, task=task).report.what == 'no span').any()
 
 def test_label_studio_choices(tmp_path):
-    def t(i, *c, **kw): return dict(id=i, data=dict(my_text=f'text {i}'), annotations=[dict(result=[dict(type='choices', from_name='s', to_name='t', value=dict(choices=list(c)))])], **kw)
+    def t(i, *c, **kw): return dict(id=i, data=dict(my_text=f'text {i}'),
+                                    annotations=[dict(result=[dict(type='choices', from_name='s', to_name='t',
+                                                                   value=dict(choices=list(c)))])], **kw)
     imp = ls(tmp_path, t(1, 'a'), t(2, 'b'))
     assert imp.task.kind == 'class' and imp.labels.value.tolist() == ['a', 'b'] and imp.samples['source_id'].to_pylist() == ['1', '2']
     imp = ls(tmp_path, t(1, 'a', 'b'), t(2))
@@ -467,7 +513,8 @@ def test_label_studio_choices(tmp_path):
     with pytest.raises(DataError, match='asks nothing'): task_from_config('<View/>')
 
 @pytest.mark.parametrize('text,chunks,dialect', [
-    ('EU I-ORG\nrejects O\nGerman I-MISC\ncall O\nAna I-PER\nBen B-PER\n', [('ORG', 'EU'), ('MISC', 'German'), ('PER', 'Ana'), ('PER', 'Ben')], 'IOB1'),
+    ('EU I-ORG\nrejects O\nGerman I-MISC\ncall O\nAna I-PER\nBen B-PER\n',
+     [('ORG', 'EU'), ('MISC', 'German'), ('PER', 'Ana'), ('PER', 'Ben')], 'IOB1'),
     ('New B-LOC\nYork E-LOC\nis O\nBig S-LOC\n', [('LOC', 'New York'), ('LOC', 'Big')], 'BIOES'),
     ('New B-LOC\nYork L-LOC\nis O\nBig U-LOC\n', [('LOC', 'New York'), ('LOC', 'Big')], 'BILOU'),
     ('New place-city\nYork place-city\nis O\n', [('place-city', 'New York')], 'IO'),
@@ -493,17 +540,150 @@ def test_hub_columns(tmp_path):
     "A Dataset as the Hub has it: tokens and ner_tags; objects; label"
     from datasets import ClassLabel, Dataset, Features, Image as HubImage, List, Value
     tags = ClassLabel(names=['O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC'])
-    ds = Dataset.from_dict(dict(tokens=[['Ana', 'Lee', 'in', 'Rio'], ['no', 'one']], ner_tags=[[1, 2, 0, 3], [0, 0]]), Features(tokens=List(Value('string')), ner_tags=List(tags)))
+    ds = Dataset.from_dict(dict(tokens=[['Ana', 'Lee', 'in', 'Rio'], ['no', 'one']], ner_tags=[[1, 2, 0, 3], [0, 0]]),
+                           Features(tokens=List(Value('string')), ner_tags=List(tags)))
     imp = read_labels(ds)
-    assert imp.task.classes == ['PER', 'LOC'] and imp.labels.value.tolist() == [[dict(label='PER', start=0, end=7), dict(label='LOC', start=11, end=14)], []]
+    assert imp.task.classes == ['PER', 'LOC'] and imp.labels.value.tolist() == [[dict(label='PER', start=0, end=7),
+                                                                                 dict(label='LOC', start=11, end=14)], []]
     out = to_dataset(imp.samples, imp.task, imp.labels)
     assert out['ner_tags'][0] == [1, 2, 0, 3]
     ds = Dataset.from_dict(dict(image=[dict(bytes=png(), path=None)], objects=[dict(bbox=[[1., 2., 3., 4.]], category=[0], area=[12])]),
-                           Features(image=HubImage(), objects=dict(bbox=List(List(Value('float32'), 4)), category=List(ClassLabel(names=['cat'])), area=List(Value('int64')))))
+                           Features(image=HubImage(),
+                                    objects=dict(bbox=List(List(Value('float32'), 4)), category=List(ClassLabel(names=['cat'])),
+                                                 area=List(Value('int64')))))
     assert read_labels(ds).labels.value.tolist() == [[dict(label='cat', box=[1, 2, 3, 4])]]
     ds = Dataset.from_dict(dict(text=['a', 'b'], label=[0, 1]), Features(text=Value('string'), label=ClassLabel(names=['x', 'y'])))
     assert read_labels(ds).labels.value.tolist() == ['x', 'y']
 
+# --- what a review found ---
+
+def test_split_cannot_leave_the_folder(tmp_path):
+    "A split is a name that a stranger gave: unknown ones are not read, and none becomes a path"
+    root = tmp_path/'a/in'
+    root.mkdir(parents=True)
+    (root/'x.png').write_bytes(png())
+    row = dict(file_name='x.png', boxes=[dict(label='a', box=[1, 1, 2, 2])], split='../../../../evil')
+    (root/'labels.jsonl').write_text(json.dumps(row))
+    imp = read_labels(root)
+    assert 'another split' in imp.report.what.tolist() and 'split' not in imp.samples.columns
+    import pyarrow as pa
+    (tmp_path/'a/out').mkdir()
+    for n, split in enumerate(['../../../../evil', '/evil', '..', '.', '', 'a\\b', 'x' * 999]):
+        s = imp.samples.with_column('split', pa.array([split]))
+        for f in ('yolo', 'voc', 'coco', 'jsonl', 'csv', 'labelstudio'): write_labels(s, imp.task, imp.labels, tmp_path/f'a/out/{n}{f}', f)
+    assert not [p for p in tmp_path.rglob('*') if p.is_file() and p.relative_to(tmp_path).parts[:2] not in (('a', 'in'), ('a', 'out'))]
+    assert len(list((tmp_path/'a/out').iterdir())) == 7 * 6
+
+def test_no_format_can_write_outside(tmp_path):
+    "Even a format that places pictures badly"
+    s, t = pictures(1), BoxTask(['a'])
+    f = formats['jsonl']
+    Format('bad', f.kinds, f.read, f.write, ['labels.jsonl'], place='../{name}')
+    try:
+        with pytest.raises(DataError, match='leaves the folder'): write_labels(s, t, {s[0]['id']: []}, tmp_path/'o', 'bad')
+    finally: del formats['bad']
+    assert not list(tmp_path.iterdir())
+
+def test_guide_of_a_foreign_task_opens_no_file(tmp_path):
+    secret = tmp_path/'secret.md'
+    secret.write_text('the password')
+    s, t = Samples.from_rows([dict(text='a'), dict(text='b')]), ClassTask(['x', 'y'])
+    write_labels(s, t, dict.fromkeys(s['id'].to_pylist(), 'x'), tmp_path/'o', 'jsonl')
+    d = json.loads((tmp_path/'o/task.json').read_text())
+    (tmp_path/'o/task.json').write_text(json.dumps(d | dict(guide=str(secret))))
+    assert read_labels(tmp_path/'o').task.guide == str(secret)
+
+@pytest.mark.parametrize('fmt', ['jsonl', 'csv', 'labelstudio', 'dataset'])
+def test_store_with_decisions(tmp_path, fmt):
+    "The reviewer's decision survives a round trip; else a format for one answer gets the decided one"
+    s, t, store = Samples.from_rows([dict(text=x) for x in 'abc']), ClassTask(['x', 'y']), LabelStore(tmp_path/'l.db')
+    a, b, c = s['id'].to_pylist()
+    for who, *said in (('ana', 'x', 'x'), ('ben', 'x', 'x'), ('eve', 'y', 'y')):
+        for i, v in zip((a, b), said): store.add(i, v, t, annotator=who)
+    store.add(a, 'y', t, annotator='rev', kind='adjudicate')
+    store.add(c, 'y', t, annotator='rev', kind='adjudicate')
+    report = write_labels(s, t, store, tmp_path/'o', fmt)
+    assert report[report.what == 'decided'].detail.tolist() == ['by a reviewer: 2 items, in place of 3 labels']
+    imp, again = read_labels(tmp_path/'o'), LabelStore(tmp_path/'again.db')
+    imp.into(again, annotator='file')
+    assert again.decided(t) == store.decided(t) == {a: 'y', b: 'x', c: 'y'}
+    assert to_dataset(s, t, store)['label'] == [1, 0, 1]
+
+def test_store_without_labels(tmp_path):
+    s, t = Samples.from_rows([dict(text='a')]), ClassTask(['x', 'y'])
+    with pytest.raises(DataError, match='no labels'): write_labels(s, t, LabelStore(tmp_path/'l.db'), tmp_path/'o', 'jsonl')
+
+def test_two_annotators_of_one_text(tmp_path):
+    "One item for two annotators; an annotator who has a text twice, or nobody named, means two"
+    def read(*rows):
+        (tmp_path/'x.csv').write_text('text,label,annotator\n' + '\n'.join(rows))
+        imp = read_labels(tmp_path/'x.csv', task=ClassTask(['p', 'n']))
+        return imp.samples['text'].to_pylist(), imp.labels.groupby('item', sort=False).value.agg(list).tolist(), imp.report.what.tolist()
+    assert read('hi,p,ana', 'hi,n,ben', 'bye,p,ana') == (['hi', 'bye'], [['p', 'n'], ['p']], [])
+    assert read('hi,p,ana', 'hi,n,ana', 'hi,n,ben') == (['hi', 'hi'], [['p', 'n'], ['n']], ['same text'])
+    assert read('hi,p,', 'hi,n,') == (['hi', 'hi'], [['p'], ['n']], ['same text'])
+
+def test_overwrite_is_careful(tmp_path):
+    "What we did not write stays; a failure leaves the old; file and folder do not replace each other"
+    s, t = Samples.from_rows([dict(text='a')]), ClassTask(['x', 'y'])
+    v = {s[0]['id']: 'x'}
+    def write(p, f=None, task=t): return write_labels(s, task, v, p, f, overwrite=True)
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine/thesis').write_text('work')
+    with pytest.raises(DataError, match='task.json'): write(tmp_path/'mine', 'jsonl')
+    assert (tmp_path/'mine/thesis').read_text() == 'work'
+    with pytest.raises(DataError, match='is a file'): write(tmp_path/'mine/thesis', 'jsonl')
+    (tmp_path/'g.csv').mkdir()
+    with pytest.raises(DataError, match='is a folder'): write(tmp_path/'g.csv')
+    for p in ('.', '/', '..'):
+        with pytest.raises(DataError, match='no name for labels'): write(p, 'jsonl')
+    with pytest.raises(DataError, match='nothing can be written'): write(tmp_path/'mine/thesis/o', 'jsonl')
+    write(tmp_path/'new/deep/o', 'jsonl')
+    write(tmp_path/'new/x.csv')
+    write(tmp_path/'new/x.csv')
+    write(tmp_path/'new/deep/o', 'csv')
+    assert sorted(p.name for p in (tmp_path/'new').rglob('*')) == ['deep', 'labels.csv', 'o', 'task.json', 'x.csv']
+
+def test_failed_overwrite_leaves_the_old(tmp_path, monkeypatch):
+    import os
+    s, t = Samples.from_rows([dict(text='a')]), ClassTask(['x', 'y'])
+    write_labels(s, t, {s[0]['id']: 'x'}, tmp_path/'o', 'jsonl')
+    def no(*a): raise OSError('disk is full')
+    monkeypatch.setattr(os, 'replace', no)
+    with pytest.raises(OSError, match='full'): write_labels(s, t, {s[0]['id']: 'y'}, tmp_path/'o', 'jsonl', overwrite=True)
+    monkeypatch.undo()
+    assert read_labels(tmp_path/'o').labels.value.tolist() == ['x'] and [p.name for p in tmp_path.iterdir()] == ['o']
+
+@pytest.mark.parametrize('case', CASES)
+def test_dataset_and_with_labels_agree(case, tmp_path):
+    "Two ways to a typed column, one schema, one content"
+    s, t, values = CASES[case](random.Random(3))
+    store = LabelStore(tmp_path/'l.db')
+    for i, v in values.items(): store.add(i, v, t, annotator='ana')
+    joined, ds = s.with_labels(store, t), to_dataset(s, t, values)
+    assert joined.features == ds.features and joined.table.schema.types == ds.data.schema.types
+    name = next(c for c in ('label', 'labels', 'objects', 'spans') if c in ds.column_names)
+    assert joined[name].to_pylist() == ds.data[name].to_pylist()
+    assert sorted(map(repr, read_labels(ds).labels.value)) == sorted(map(repr, values.values()))
+
+def test_wrong_options_and_kinds(tmp_path):
+    s, t = Samples.from_rows([dict(text='a')]), ClassTask(['x', 'y'])
+    v = {s[0]['id']: 'x'}
+    write_labels(s, t, v, tmp_path/'o', 'jsonl')
+    with pytest.raises(DataError, match="jsonl has no option 'origin'"): read_labels(tmp_path/'o', origin=1)
+    with pytest.raises(DataError, match="csv has no option 'origin'"): write_labels(s, t, v, tmp_path/'x.csv', origin=1)
+    with pytest.raises(DataError, match="voc has no option 'orign' - did you mean 'origin'"):
+        write_labels(pictures(1), BoxTask(['a']), {}, tmp_path/'v', 'voc', orign=1)
+    class Rating(ClassTask): kind = 'rating'
+    try:
+        with pytest.raises(DataError, match='coco does not hold rating, only boxes: no format does'):
+            write_labels(s, Rating(['1', '2']), v, tmp_path/'r', 'coco')
+    finally: Rating.kinds.pop('rating', None)
+    with pytest.raises(DataError, match='is no task'): write_labels(s, 'c', v, tmp_path/'r', 'csv')
+    for wrong in (None, [1]):
+        with pytest.raises(DataError, match='labels are'): write_labels(s, t, wrong, tmp_path/'r', 'csv')
+
 def test_light_import():
-    code = 'import sys, pretrain_notes.annotate.formats as f; bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); print(sorted(bad))'
+    code = 'import sys, pretrain_notes.annotate.formats as f; ' \
+           'bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); print(sorted(bad))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

@@ -5,8 +5,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_conflicts, find_label_issues, issue_filters, issue_rankings,
-    noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues)
-from pretrain_notes.annotate.structured_issues import find_box_issues, find_multilabel_issues, find_token_issues
+    noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues, show_issues)
+from pretrain_notes.annotate.structured_issues import find_box_issues, find_multilabel_issues, find_token_issues, show_box_issues
 from pretrain_notes.samples import DataError, Samples
 
 X, truth = load_digits(return_X_y=True)
@@ -78,16 +78,62 @@ def test_folds_keep_twins_together():
     p = out_of_sample_probs(KNeighborsClassifier(1), x, y)
     assert abs((p.argmax(1) == y).mean() - .5) < 1e-9
 
-def test_class_missing_from_a_training_fold():
+def test_class_that_no_other_fold_has():
+    "All rows of a class in one fold: the model that judges them has never met it, and would accuse everybody."
     x, y = np.random.default_rng(0).normal(size=(40, 3)), np.array([0, 1] * 19 + [0, 2])
-    p = out_of_sample_probs(KNeighborsClassifier(3), x, y)
-    assert p.shape == (40, 3) and p[39, 2] == 0 and np.allclose(p.sum(1), 1)
-    assert len(find_label_issues(y, p)) == 40
+    with pytest.raises(DataError, match='class 2: its only row is in one fold'): out_of_sample_probs(KNeighborsClassifier(3), x, y)
+    y[:4] = 2
+    with pytest.raises(DataError, match='class 2: all 5 rows are in one fold'): out_of_sample_probs(KNeighborsClassifier(3), x, y, np.where(y == 2, 0, np.arange(40) % 5))
+    twins = np.where((y == 2)[:, None], 0, x)
+    with pytest.raises(DataError, match='leave the class out, merge it'): out_of_sample_probs(KNeighborsClassifier(3), twins, y)
+    left = y != 2                                    # what the message says: without it
+    assert out_of_sample_probs(KNeighborsClassifier(3), x[left], y[left], n_classes=3).shape == (35, 3)
+    y[3:] = np.arange(37) % 2; y[:3] = [2, 2, 0]
+    assert np.allclose(out_of_sample_probs(KNeighborsClassifier(3), x, y).sum(1), 1)      # two rows are put into two folds
+
+def test_inputs_of_scikit_learn():
+    "The same probabilities from an array, a list, a table, and sparse matrices."
+    import pandas as pd
+    from scipy import sparse
+    x, y, m = X[:200], truth[:200], KNeighborsClassifier(5)
+    want = out_of_sample_probs(m, x, y)
+    assert np.allclose(out_of_sample_probs(m, x.tolist(), y), want)
+    table = pd.DataFrame(x, index=range(500, 700))
+    assert out_of_sample_probs(m, table, y).shape == want.shape
+    folds = np.arange(200) % 5
+    want = out_of_sample_probs(m, x, y, folds)
+    for same in (table, sparse.csr_matrix(x), sparse.coo_matrix(x), sparse.csr_array(x), sparse.csc_array(x)):
+        assert np.allclose(out_of_sample_probs(m, same, y, folds), want)
+    assert np.allclose(out_of_sample_probs(m, x, y, np.array(list('abcde'))[folds]), want)
+
+def test_texts_and_twins_of_sparse_rows():
+    from scipy import sparse
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.pipeline import make_pipeline
+    texts, y = [f'{w} {i}' for i in range(20) for w in ('good', 'bad')], np.tile([0, 1], 20)
+    assert (out_of_sample_probs(make_pipeline(CountVectorizer(), LogisticRegression()), texts, y).argmax(1) == y).mean() > .9
+    x, y = sparse.csr_array(np.repeat(np.random.default_rng(0).normal(size=(100, 5)), 2, axis=0)), np.tile([0, 1], 100)
+    assert abs((out_of_sample_probs(KNeighborsClassifier(1), x, y).argmax(1) == y).mean() - .5) < 1e-9
+
+class Diverged(KNeighborsClassifier):
+    def predict_proba(self, X): return super().predict_proba(X) * np.nan
+
+def test_witnesses_unusable():
+    from sklearn.model_selection import KFold
+    from sklearn.svm import LinearSVC
+    from pretrain_notes.datasets import digits
+    x, y, m = X[:100], truth[:100], KNeighborsClassifier(3)
+    folds = np.arange(100.) % 5
+    for args, says in (((LinearSVC(), x, y), 'predict_proba'), ((KNeighborsClassifier, x, y), 'not its class'), ((m, digits()[:100]), 'an estimator needs numbers'),
+                       ((m, x, y * 0), 'of one class'), ((m, x, y, np.where(folds == 1, np.nan, folds)), 'one fold number for each row'), ((m, x, y, folds[:9]), 'one fold number'),
+                       ((m, x, y, KFold(5)), 'folds are a number'), ((m, x, y, 2.5), 'folds are a number'), ((m, x, y, 1), '1 folds'), ((m, x, y[:9]), '100 rows do not fit 9'),
+                       ((Diverged(3), x, y), 'gave row 0 no probabilities')):
+        with pytest.raises(DataError, match=says): out_of_sample_probs(*args)
 
 @pytest.mark.parametrize('labels,probs,says', [
     ([0, 1], [[.5, .5]], 'shape'), ([0, 1], [[.5, .5], [.9, .9]], 'row 1'), ([0, 1], [[np.nan, .5], [.5, .5]], 'row 0'), ([0, 1], [[np.inf, .5], [.5, .5]], 'row 0'),
     ([0, 1], [[1.5, -.5], [.5, .5]], 'row 0'), ([0, 2], [[.5, .5], [.5, .5]], 'row 1 with 2'), ([0, -1], [[.5, .5], [.5, .5]], 'row 1 with -1'),
-    ([], np.zeros((0, 2)), 'labels must be'), ([.5, 1.], [[.5, .5], [.5, .5]], 'labels must be'), ([0, 0], [[1.], [1.]], 'one class')])
+    ([], np.zeros((0, 2)), 'labels must be'), ([.5, 1.], [[.5, .5], [.5, .5]], 'labels must be'), ([0, 0], [[1.], [1.]], 'one class'), ([0, 1], None, 'shape'), ([0, 1], .5, 'shape')])
 def test_unusable(labels, probs, says):
     with pytest.raises(DataError, match=says): find_label_issues(np.array(labels), np.array(probs, float))
     if says != 'one class':
@@ -200,6 +246,17 @@ def test_noise_of_ones_own():
         with pytest.raises(DataError, match=says): plant_noise(truth, .1, kind=bad)
     with pytest.raises(DataError, match='only'): plant_noise(truth, .5, kind=m)
 
+def test_noise_unusable():
+    for kw, says in ((dict(n_classes=3), 'row 3 with 3'), (dict(kind='instance', x=np.where(X == 5, np.nan, X)), 'missing or infinite'),
+                     (dict(kind='instance', x=X * 0), 'equal the mean')):
+        with pytest.raises(DataError, match=says): plant_noise(truth, .1, **kw)
+
+def test_score_needs_a_mask():
+    y = np.arange(50) % 5
+    found = find_label_issues(y, np.eye(5)[y] * .9 + .02)
+    for bad in (np.zeros(5, bool), np.arange(50), [1, 2]):
+        with pytest.raises(DataError, match='mask of 50'): score_issues(found, bad)
+
 # ---------------------------------------------------------------- witnesses
 def test_groups_and_learner():
     "Samples bring folds by group; a function that trains a Learner judges the part valid, in its order."
@@ -259,6 +316,37 @@ def test_multilabel_equals_cleanlab(seed):
     per_item = found.table.groupby('sample').score.max().sort_index()
     assert average_precision_score(wrong.any(1), per_item) >= average_precision_score(wrong.any(1), 1 - rank.get_label_quality_scores(lists, p)) - .01
 
+def test_structured_issues_name_their_items():
+    "With ids every finder's table has them, and a labeler or a sheet in its order shows these items, not those whose number a unit has."
+    from pretrain_notes.datasets import digits
+    s = digits()[:300]
+    ids, rng = np.array(s['id'].to_pylist()), np.random.default_rng(0)
+    y, p, _ = some_tags(n=300)
+    probs, sizes = rng.dirichlet(np.ones(3), 600), np.full(300, 2)
+    boxes, seen = some_boxes(0, 300)
+    for found, of in ((find_multilabel_issues(y, p, ids=ids), 'sample'), (find_box_issues(boxes, seen, ids=ids), 'sample'),
+                      (find_token_issues(rng.integers(3, size=(300, 2)).tolist(), probs.reshape(300, 2, 3), ids=ids), 'sentence')):
+        for t in (found.table, found.head(5)): assert t.item.tolist() == ids[t[of]].tolist()
+        assert found.items == list(dict.fromkeys(found.table.item[:len(found.rows)]))
+    found = find_multilabel_issues(y, p)
+    assert 'item' not in found.table
+    top, texts = found.head(6), Samples.from_rows([dict(text=f'text {i}') for i in range(300)])
+    shown = show_issues(texts, found, 6)
+    assert shown.text.tolist() == [f'text {i}' for i in top['sample']] and shown.label[0] in [f'{c}: {a}' for c in range(4) for a in ('yes → no', 'no → yes')]
+    show_issues(s, find_box_issues(boxes, seen), 6)
+    for bad in (ids[:5],):
+        with pytest.raises(DataError, match='5 ids do not fit 300'): find_multilabel_issues(y, p, ids=bad)
+
+def test_multilabel_as_one_has_them():
+    import pandas as pd
+    y, p, _ = some_tags()
+    want = find_multilabel_issues(y, p).rows
+    for same in (pd.DataFrame(y), y.astype(bool), y.astype(float), [np.flatnonzero(r) for r in y], pd.Series([set(np.flatnonzero(r).tolist()) for r in y])):
+        assert (find_multilabel_issues(same, p).rows == want).all()
+    for bad, says in ((y.tolist(), 'row 0 is no list of different'), (y * .7, '0 or 1'), (np.where(y, np.nan, y), '0 or 1'), (y[:, 0], '0 or 1'), (y[:, 0].tolist(), 'row 0 is no list'),
+                      (y.astype(str), '0 or 1'), ([['sea']] * 600, 'row 0 is no list'), ([[.7]] * 600, 'row 0 is no list'), (['sea'] * 600, 'row 0 is no list')):
+        with pytest.raises(DataError, match=says): find_multilabel_issues(bad, p)
+
 def test_multilabel_unusable():
     y, p, _ = some_tags(n=20)
     for labels, probs, says in ((y[:5], p, 'do not fit'), (y, np.where(np.arange(20)[:, None] == 3, np.nan, p), 'row 3, class 0'), (y + 1, p, '0 or 1'),
@@ -288,6 +376,12 @@ def test_tokens_equal_cleanlab():
 def test_tokens_unusable():
     with pytest.raises(DataError, match='sentence 1 has 1 labels'): find_token_issues([[0, 1], [0]], [np.eye(2), np.eye(2)])
     with pytest.raises(DataError, match='2 sentences'): find_token_issues([[0], [1]], [np.eye(2)])
+    half = np.full((2, 2), .5)
+    for labels, probs, says in (([[0], [.9, 1]], [half[:1], half], 'sentence 1: labels must be class numbers'), ([[0], [None, 1]], [half[:1], half], 'sentence 1'),
+                                ([['O', 'B']], [half], 'sentence 0'), ([[0], [1, 5]], [half[:1], half], 'sentence 1: labels'), ([[0], [1]], [half[:1], np.full((1, 3), 1 / 3)], r'sentence 1 has 1 labels.*\(1, 3\)'),
+                                ([[0], [1, 0]], [half[:1], np.array([[.5, .5], [.9, .9]])], 'sentence 1, word 1')):
+        with pytest.raises(DataError, match=says): find_token_issues(labels, probs)
+    assert len(find_token_issues([[], [1, 0]], [[], half])) == 2
     assert find_token_issues([[], [0, 1], []], [np.zeros((0, 2)), np.eye(2), np.zeros((0, 2))]).items == []
 
 # ---------------------------------------------------------------- boxes
@@ -331,3 +425,27 @@ def test_boxes_unusable():
     empty = dict(boxes=[], labels=[], scores=[])
     assert len(find_box_issues([empty] * 3, [empty] * 3)) == 0
     assert find_box_issues([empty, good], [good | dict(scores=[.99]), good], ids=['a', 'b']).items == ['a']
+    box = [[0, 0, 1, 1]]
+    for given, predicted, says in ((dict(boxes=box, labels=[0]), dict(boxes=box, labels=[0]), "image 0: predicted boxes need 'boxes'"), (dict(box=box, labels=[0]), good, 'image 0: given boxes need'),
+                                   (None, good, 'image 0'), (dict(boxes=box, labels=['cat']), good, "image 0: the given labels are names, such as 'cat'"), (dict(boxes=box, labels=[.9]), good, 'class numbers'),
+                                   (dict(boxes=np.zeros((4, 5)), labels=[0] * 5), good, r'shape \(m, 4\), these are of shape \(4, 5\)'), ([dict(label='cat', box=[0, 0, 1])], good, 'image 0: .* is no box'),
+                                   (dict(boxes=box, labels=[-1]), good, 'class numbers')):
+        with pytest.raises(DataError, match=says): find_box_issues([given], [predicted])
+    with pytest.raises(DataError, match="image 0: 'cart' is none of the classes - did you mean 'cat'"): find_box_issues([dict(boxes=box, labels=['cart'])], [good], classes=['cat', 'dog'])
+    assert len(find_box_issues([dict(boxes=box, labels=[10**9])], [good])) == 1
+
+def test_boxes_as_they_are_stored():
+    "What a BoxTask stores gives what arrays give."
+    labels, predictions = some_boxes(0)
+    names = ['cat', 'dog', 'cow', 'hen']
+    stored = [[dict(label=names[c], box=[*b[:2], *(b[2:] - b[:2])]) for b, c in zip(d['boxes'], d['labels'])] for d in labels]
+    want, found = find_box_issues(labels, predictions), find_box_issues(stored, predictions, classes=names)
+    assert found.items == want.items and (found.rows == want.rows).all()
+    assert find_box_issues([d | dict(labels=np.array(names)[d['labels']]) for d in labels], predictions, classes=names).items == want.items
+    show_box_issues(np.zeros((60, 200, 200)), stored, found, names, n=2)
+
+def test_class_that_nobody_gave():
+    "Objects of a class that everybody overlooked are found, if the detector is good at the others."
+    given, seen = dict(boxes=[[50, 50, 60, 60]], labels=[0]), dict(boxes=[[50, 50, 60, 60], [0, 0, 9, 9]], labels=[0, 1], scores=[.99, .99])
+    found = find_box_issues([given] * 3, [seen] * 3)
+    assert found.items == [0, 1, 2] and set(found.head(3).problem) == {'overlooked'} and set(found.head(3).suggested) == {1}

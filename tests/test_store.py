@@ -2,12 +2,12 @@
 
 With PRETRAIN_NOTES_TEST_PG=postgresql://user@host/database (an empty database that may be written to) the same tests run on that server too."""
 import collections, json, os, random, signal, sqlite3, subprocess, sys, threading, time, uuid, warnings
-import pandas as pd
+import numpy as np, pandas as pd
 import pytest, sqlalchemy as sa
 resource = pytest.importorskip('resource', reason='these tests fork and kill processes')
 from pretrain_notes.annotate import store as store_module
-from pretrain_notes.annotate.store import LabelStore, _event, _mount_of, _refuse_network
-from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
+from pretrain_notes.annotate.store import LabelStore, _event, _mount_of, _refuse_network, propose, simulate_annotator
+from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask, Task
 from pretrain_notes.samples import DataError, Samples
 
 task = ClassTask(['cat', 'dog'])
@@ -437,7 +437,7 @@ class closing_db:
     def __enter__(self): return self.c
     def __exit__(self, *_): self.c.commit(); self.c.close()
 
-@pytest.mark.parametrize('kind', 'nfs nfs4 cifs smb3 9p fuse.sshfs fuse.rclone fuse.drive lustre'.split())
+@pytest.mark.parametrize('kind', 'nfs nfs4 cifs smb3 9p fuse.sshfs fuse.rclone fuse.drive fuse.gvfsd-fuse fuse.onedrive fuse.anything panfs wekafs lustre'.split())
 def test_network_drive_is_refused(tmp_path, kind):
     info = tmp_path/'mountinfo'
     info.write_text(f'22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:43 / {tmp_path.resolve()} rw - {kind} host:/x rw\n')
@@ -449,9 +449,18 @@ def test_network_drive_is_refused(tmp_path, kind):
     with pytest.raises(DataError, match='network drive'): _refuse_network(link/'labels.db', info)
     assert _mount_of('/a b/c', r'1 0 0:1 / /a\040b rw - nfs x rw') == 'nfs' and _mount_of('/abc', '1 0 0:1 / /ab rw - nfs x rw') == ''
 
-def test_what_is_no_store(tmp_path):
-    for url in ('mysql://x/y', 'nonsense://', 'sqlite://', 'sqlite:///:memory:'):
+@pytest.mark.parametrize('kind', 'ext4 xfs btrfs overlay fuseblk fuse.ntfs-3g fuse.exfat fuse.fuse-overlayfs'.split())
+def test_local_drive_passes(tmp_path, kind):
+    (tmp_path/'mountinfo').write_text(f'30 22 0:43 / {tmp_path.resolve()} rw - {kind} /dev/sdb1 rw\n')
+    _refuse_network(tmp_path/'labels.db', tmp_path/'mountinfo')
+
+def test_what_is_no_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ('mysql://x/y', 'nonsense://', 'sqlite://', 'sqlite:///:memory:', '', '://', 5, None, b'x', 'postgresql://h:abc/db', 'a\0b'):
         with pytest.raises(DataError): LabelStore(url)
+    for url in ('sqlite:///file:x?mode=memory&uri=true', 'sqlite:///file::memory:?uri=true', 'sqlite:///x.db?mode=ro', 'file:x.db'):
+        with pytest.raises(DataError, match='without options'): LabelStore(url)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match='is the server running|cannot|no label store'): LabelStore('postgresql://nobody@127.0.0.1:1/none')
     s = LabelStore(tmp_path/'a?b#c%20d.db')
     s.add('x', 'cat', task)
@@ -513,6 +522,95 @@ def test_mirror_that_hangs(tmp_path):
     t = time.perf_counter()
     store.close()
     assert time.perf_counter() - t < 5
+
+def test_mirror_and_restore_keep_the_plan(new, tmp_path):
+    "Queue, gold and its rate are in exports and mirrors, also when they come late, and lead to the same work."
+    store = new(mirror=tmp_path/'m')
+    store.add('x', 'cat', task); path = store.mirror()
+    ids, gold = [f'i{k}' for k in range(9)], {f'g{k}': 'dog' for k in range(9)}
+    store.enqueue(task, ids, overlap=2, gold=gold, gold_rate=.6, priority=range(9))
+    store.add('y', 'cat', task)
+    assert store.mirror() == path
+    work = lambda s: [(c['item'], c['gold']) for c in s.claim('ann', task, n=12)]
+    copies = [LabelStore(tmp_path/'a.db'), LabelStore(tmp_path/'b.db')]
+    for c, f in zip(copies, (path, store.export(tmp_path/'log.jsonl'))): assert c.restore(f) == 2 and c.gold(task) == gold
+    given = work(store)
+    assert given == work(copies[0]) == work(copies[1]) and sum(g for _, g in given) > 3
+    before = path.stat().st_ino
+    store.add('z', 'cat', task); store.mirror()
+    assert path.stat().st_ino == before                               # the same plan: gone on, not written anew
+    third = LabelStore(tmp_path/'c.db', mirror=tmp_path/'m3')
+    third.restore(path); assert '"rate"' in third.mirror().read_text()   # what was restored is mirrored, too
+
+def test_restore_of_half_a_line(tmp_path):
+    "A log that ends within a line, as a crash leaves it, is restored up to there; half a line elsewhere is an error."
+    store = LabelStore(tmp_path/'a.db')
+    for i in range(3): store.add(f'item-{i}-é', 'cat', task)
+    log = store.export(tmp_path/'log.jsonl').read_bytes()
+    for cut in (3, 20, len(log) - log.rindex('é'.encode()) - 1):
+        (tmp_path/'half.jsonl').write_bytes(log[:-cut])
+        other = LabelStore(tmp_path/f'cut-{cut}.db')
+        with pytest.warns(UserWarning, match='ends within line 5'): assert other.restore(tmp_path/'half.jsonl') == 2
+    (tmp_path/'half.jsonl').write_bytes(log[:-20] + b'\n')
+    with pytest.raises(DataError, match='line 5'): other.restore(tmp_path/'half.jsonl')
+    (tmp_path/'half.jsonl').write_bytes(log[:-1])                     # only the end of the line is missing
+    assert LabelStore(tmp_path/'whole.db').restore(tmp_path/'half.jsonl') == 3
+
+def test_closed(tmp_path):
+    store = LabelStore(tmp_path/'a.db', mirror=tmp_path/'m')
+    store.add('x', 'cat', task); store.close()
+    with pytest.raises(DataError, match='was closed, open it again'): store.add('y', 'cat', task)
+    with pytest.raises(DataError, match='was closed'): store.undo()
+    assert len(LabelStore(tmp_path/'a.db').events()) == 1
+
+# ---- what is given by mistake
+
+def test_add_many_takes_any_iterable(new, tmp_path):
+    store = new()
+    store.add_many(dict(item=f'i{k}', value='cat', task=task) for k in range(3))
+    assert list(store.tasks()) == [task.version]
+    assert LabelStore(tmp_path/'b.db').restore(store.export(tmp_path/'log.jsonl')) == 3
+
+@pytest.mark.parametrize('event,said', [(dict(item='x', kind='undo'), 'use undo'), (dict(item='x', value='cat', task=task, ref='label-0001'), 'use undo'),
+    (dict(item='x', vlaue='cat', task=task), "did you mean 'value'"), (dict(value='cat', task=task), 'item included'), ('x', 'is a dictionary'),
+    (dict(item='x', value='cat', task='label'), 'give the Task itself'), (dict(item='x', task='label', kind='skip'), 'give the Task itself'),
+    (dict(item='x', value='cat', task=task, kind=['label']), 'no kind'), (dict(item='x', value='cat', task=task, time='now'), 'time must be'),
+    (dict(item='x', value='cat', task=task, kind='adjudicate', source='model'), 'only a person decides'),
+    (dict(item='x', value='a remark', kind='note', proposal='cat'), 'needs the task')])
+def test_no_event(store, event, said):
+    with pytest.raises(DataError, match=said): store.add_many([dict(item='fine', value='cat', task=task), event])
+    assert not len(store.events())
+
+def test_arguments_by_mistake(store, tmp_path):
+    "An error that says what to do, and never a traceback of another library."
+    queue = dict(items=['a', 'b'])
+    for f in (lambda: store.enqueue('label', ['a']), lambda: store.enqueue(task, None), lambda: store.enqueue(task, **queue, gold_rate=None),
+              lambda: store.enqueue(task, **queue, priority=5), lambda: store.enqueue(task, **queue, priority=['x', 'y']),
+              lambda: store.enqueue(task, **queue, gold=['a']), lambda: store.claim('ann', task, n=None), lambda: store.claim('ann', task, lease=None),
+              lambda: store.claim(task, 'ann'), lambda: store.labels('label', same_version=True), lambda: store.labels(None),
+              lambda: store.labels(task, ['human']), lambda: store.mine('ann', task), lambda: store.proposals(task, None)):
+        with pytest.raises(DataError): f()
+    assert store.enqueue(task, 'photo-1') == 1 and store.claim('ann', task)[0]['item'] == 'photo-1'       # one id, not seven characters
+    store.add('photo-1', 'why?', task, kind='note')
+    assert list(store.notes(task, 'photo-1')) == ['photo-1']
+    log = store.export(tmp_path/'log.jsonl')
+    assert store.erase('photo-1', 'asked for', exports=str(log))['lines'] == 2 and b'photo-1' not in log.read_bytes()
+
+def test_propose_and_simulate(store):
+    "Again: nothing new; another score under the same version: an error; other tasks and swapped arguments: an error."
+    s = Samples.from_rows([dict(text=t, label=l) for t, l in (('a', 'cat'), ('b', 'dog'), ('c', 'cat'))])
+    t = ClassTask(s.vocab)
+    p = [[.9, .1], [.2, .8], [.7, .3]]
+    assert [propose(s, p, store, t, 'v1') for _ in range(2)] == [3, 0]
+    with pytest.raises(DataError, match='used before'): propose(s, [[.8, .2]] + p[1:], store, t, 'v1')
+    assert propose(s, p, store, t, 'c', model='a/b') == propose(s, p, store, t, 'b/c', model='a') == 3
+    many = ClassTask(s.vocab, multi=True, name='m')
+    for f in (lambda: propose(s, p, store, many, 'v1'), lambda: propose(s, p, t, store, 'v1'), lambda: propose(s, 'abc', store, t, 'v1'),
+              lambda: propose(s, [[1], [1, 2]], store, t, 'v1'), lambda: simulate_annotator(s, store, many), lambda: simulate_annotator(s, t, store),
+              lambda: simulate_annotator(s, store, t, n=-1), lambda: simulate_annotator(s, store, t, error=None), lambda: s.with_labels(t, store),
+              lambda: simulate_annotator(s, store, t, seconds=-1), lambda: simulate_annotator(s, store, BoxTask(s.vocab)), lambda: s.with_labels(store, 'label')):
+        with pytest.raises(DataError): f()
+    assert len(simulate_annotator(s, store, t, n=0)) == 0 and not len(store.labels(t))
 
 # ---- erase
 
@@ -695,7 +793,8 @@ def test_zero_bytes_in_names(new):
 # ---- from votes to a column
 
 def test_with_labels_of_every_kind(new, tmp_path):
-    store, s = new(), Samples.from_rows([dict(text=t) for t in ('Ada Lovelace', 'nobody', 'later')])
+    store, pictures = new(), Samples.from_arrays(np.arange(3, dtype='uint8')[:, None, None] + np.zeros((1, 8, 8), 'uint8'))
+    s = pictures.with_column('text', ['Ada Lovelace', 'nobody', 'later'])
     a, b, c = s['id'].to_pylist()
     many, boxes, spans = ClassTask(['x', 'y'], multi=True, name='m'), BoxTask(['car', 'bus'], name='b'), SpanTask(['name'], name='s')
     store.add(a, ['y', 'x'], many); store.add(b, [], many)
@@ -713,7 +812,22 @@ def test_with_labels_of_every_kind(new, tmp_path):
     assert Samples.load(tmp_path/'saved')['objects'].to_pylist() == out['objects'].to_pylist()
     assert out.to_dataset().features['objects']['category'].feature.names == ['car', 'bus']
     with pytest.raises(DataError, match='fits another version'): s.with_labels(store, BoxTask(['bus'], name='b'))
-    key = out.steps[-1].key
+    hangs = BoxTask(['car'], name='outside')
+    store.add(b, [dict(label='car', box=[4, 4, 4.5, 4])], hangs)        # by less than a pixel: cut off
+    assert s.with_labels(store, hangs)['objects'].to_pylist()[1]['bbox'] == [[4, 4, 4, 4]]
+    store.add(a, [dict(label='car', box=[0, 0, 99, 9])], hangs)
+    with pytest.raises(DataError, match=f"label of '{a}'.*another item: shape 0: .* outside the picture of 8 x 8"): s.with_labels(store, hangs)
+    with pytest.raises(DataError, match='have none'): s.drop('image').with_labels(store, boxes)
+    store.add(c, [dict(label='name', start=1, end=99)], spans)
+    with pytest.raises(DataError, match='no range of a text of 5'): s.with_labels(store, spans)
+    class Rating(Task):
+        kind = 'rating'
+        def check(self, value, sample=None): return value
+    try:
+        store.add(a, 3, Rating(['a', 'b'], name='r'))
+        with pytest.raises(DataError, match="'rating' answers become no column"): s.with_labels(store, Rating(['a', 'b'], name='r'))
+    finally: Task.kinds.pop('rating')
+    key = s.with_labels(store, boxes).steps[-1].key
     assert s.with_labels(store, boxes).steps[-1].key == key
     if store._sqlite:
         store.mirror(tmp_path/'m')

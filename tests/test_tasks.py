@@ -1,7 +1,7 @@
 """Tasks hold against hostile names, guidelines and answers."""
 import json, re
 import pytest
-from pretrain_notes.annotate.tasks import ACTIONS, BoxTask, ClassTask, SpanTask, Task, allocate_keys, guide_html, show_label
+from pretrain_notes.annotate.tasks import ACTIONS, BoxTask, ClassTask, SpanTask, Task, allocate_keys, bounds_of, guide_html, show_label
 from pretrain_notes.samples import DataError, Samples
 
 nasty = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "';alert(1)//", '{{7*7}}', '=1+1', '\u202eevil', '../../etc/passwd', 'שלום',
@@ -61,3 +61,36 @@ def test_from_dict_of_anything():
     for d in (None, 3, [], {}, dict(kind=[], classes=['a'], guide='', name='x'), dict(kind='class', classes=3, guide='', name='x'),
               dict(kind='class', classes='ab', guide='', name='x'), dict(kind='class', classes=['a'], guide='', name='x')):
         with pytest.raises(DataError): Task.from_dict(d)
+
+def test_a_description_opens_no_file(tmp_path):
+    "A guideline that was written down is text, whatever it looks like."
+    (tmp_path/'secret.md').write_text('SECRET')
+    d = dict(kind='class', classes=['a', 'b'], name='x', guide=str(tmp_path/'secret.md'))
+    assert Task.from_dict(d).guide == d['guide'] and ClassTask(['a', 'b'], guide=d['guide']).guide == 'SECRET'
+    (tmp_path/'guide.md').write_text('The rules are on the wiki: labels.md')
+    for t in (ClassTask(['a', 'b'], guide=tmp_path/'guide.md'), ClassTask(['a', 'b'], guide=tmp_path/'guide.md', multi=True)):
+        assert Task.from_dict(t.to_dict()) == t and type(Task.from_dict(t.to_dict()).guide) is str
+    for guide in (None, 5, tmp_path/'secret.md', ['x']):
+        with pytest.raises(DataError, match='its guide is a text'): Task.from_dict(d | dict(guide=guide))
+
+def test_a_subclass_is_no_new_kind():
+    class Mine(ClassTask):
+        def __init__(self, classes, extra, **kw): super().__init__(classes, **kw)
+    assert Task.kinds['class'] is ClassTask and Task.from_dict(ClassTask(['a', 'b']).to_dict()) == ClassTask(['a', 'b']) == Mine(['a', 'b'], 1)
+
+@pytest.mark.parametrize('bad', [dict(classes={'cat', 'dog'}), dict(classes=None), dict(classes=5), dict(name=' '), dict(name=''), dict(name='n' * 1001),
+    dict(keys=['a']), dict(colors='red')])
+def test_no_task(bad):
+    with pytest.raises(DataError): ClassTask(**dict(classes=['cat', 'dog']) | bad)
+
+def test_answers_stay_on_their_item():
+    text = Samples.from_rows([dict(text='👨‍👩‍👧李白')])
+    spans, boxes = SpanTask(['a']), BoxTask(['a'])
+    assert bounds_of(text, 0, spans) == dict(text='👨‍👩‍👧李白') and bounds_of(text, 0, ClassTask(['a', 'b'])) == {}
+    for value in ([dict(label='a', start=1, end=2)], [dict(label='a', start=0, end=99)]):
+        with pytest.raises(DataError, match='span 0'): show_label(text, 0, spans, value)
+    with pytest.raises(DataError, match='span 0: 1 to 99 is no range'): spans.snap([dict(label='a', start=1, end=99)], 'abc')
+    with pytest.raises(DataError, match='these samples have none'): show_label(text, 0, boxes, [dict(label='a', box=[0, 0, 1, 1])])
+    with pytest.raises(DataError, match='there is no row 999'): show_label(text, 999, spans)
+    broken = Samples.from_rows([dict(image=dict(bytes=b'no picture', path=None))])
+    with pytest.raises(DataError, match='cannot be read'): bounds_of(broken, 0, boxes)

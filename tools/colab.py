@@ -3,6 +3,7 @@
 - The first cell, the same everywhere, installs the library in Colab; anywhere else it does nothing.
 - The title cell holds the title and the one-line description alone: nbdev makes front matter of that cell and drops
   whatever else it holds, so the introduction goes into a cell of its own.
+- The state of widgets is dropped: it holds a labeler's whole script once a widget, and pages show static snapshots.
 
     python tools/colab.py           write what is missing or old
     python tools/colab.py --check   change nothing; exit 1 and list the notebooks that would change
@@ -45,6 +46,7 @@ def split_title(nb):
 
 def put(nb, cfg):
     "The notebook with its head in order."
+    nb.metadata.pop('widgets', None)
     put_colab(nb, cfg)
     split_title(nb)
     return nb

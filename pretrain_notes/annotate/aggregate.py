@@ -7,13 +7,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.aggregate.html.md
 # %% auto #0
 __all__ = ['crowds', 'simulate_votes', 'Consensus', 'majority', 'one_coin', 'dawid_skene', 'hierarchical_ds', 'load_crowd',
            'fuse_boxes', 'vote_spans', 'majority_accuracy', 'annotators_needed', 'accuracy_by_votes', 'acceptance_plan',
-           'accuracy_at_least', 'labels_needed']
+           'accuracy_at_least', 'skill_bound', 'labels_needed']
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #2a5b5cd9
+# %% ../../nbs/16_annotate.aggregate.ipynb #bb34d616
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from .agreement import Votes, _answers, _say, _segments, _votes, binomial_interval, box_xyxy, group_boxes
+from .agreement import Votes, _answers, _gold, _say, _segments, _span, _votes, binomial_interval, box_xyxy, group_boxes
 from ..samples import DataError, did_you_mean
 
 # %% ../../nbs/16_annotate.aggregate.ipynb #289f9d7d
@@ -54,7 +54,7 @@ class Consensus:
         "The share of gold items that are right. Raises `DataError` where no gold item is among the votes, or a gold label is no class"
         return float(self.right(gold).mean())
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #d3d891a9
+# %% ../../nbs/16_annotate.aggregate.ipynb #ff16e191
 @patch
 def right(self:Consensus,
     gold:dict # item to true label
@@ -80,7 +80,7 @@ def table(self:Consensus): # DataFrame: item, label, probability, disagreement (
 
 @patch
 def __repr__(self:Consensus):
-    return f'Consensus by {self.method}: {len(self.probs):,} items, expected accuracy {self.probs.max(1).mean():.3f}'
+    return f'Consensus by {self.method}: {len(self.probs):,} items, mean top probability {self.probs.max(1).mean():.3f}'
 
 # %% ../../nbs/16_annotate.aggregate.ipynb #11015e07
 def majority(
@@ -112,21 +112,28 @@ def _weights(v, weights):
     if not (np.isfinite(w) & (w >= 0)).all(): raise DataError('weights must be finite and not negative')
     return w
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #b4c5b0b8
+# %% ../../nbs/16_annotate.aggregate.ipynb #77c84d9b
+def _positive(iterations=1, **settings):
+    "Raise for settings that must be above 0 and are not"
+    if not iterations >= 1: raise DataError(f'iterations must be 1 or more, not {iterations}')
+    for name, x in settings.items():
+        if not 0 < x < np.inf: raise DataError(f'{name} must be above 0, not {x}: without imaginary votes one surprise decides everything')
+
 def _softmax(logits):
     "Rows that sum to 1"
     p = np.exp(logits - logits.max(1, keepdims=True))
     return p / p.sum(1, keepdims=True)
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #6dbd0df9
+# %% ../../nbs/16_annotate.aggregate.ipynb #15d0aa80
 def one_coin(
     votes, # `Votes`, or what it is made of
     prior:float=1., # imaginary votes, right and wrong, of each annotator
     tol:float=1e-5, # stop when no probability changes by more
     iterations:int=200 # at most
 )->Consensus:
-    "One skill an annotator, by EM (Zhang, Chen, Zhou & Jordan 2016, section 2)"
+    "One skill an annotator, by EM (Zhang, Chen, Zhou & Jordan 2016, section 2). Raises `DataError` for a prior that is not positive"
     from scipy.sparse import coo_array
+    _positive(iterations, prior=prior)
     v = _votes(votes)
     k, t, n = len(v.classes), majority(v).probs, np.bincount(v.annotator, minlength=len(v.annotators))
     for step in range(1, iterations + 1):
@@ -189,7 +196,7 @@ def posterior(self:_Said,
     q /= total[:, None]
     return q, (np.log(total).sum() + shift) / self.s.nnz
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #c689396b
+# %% ../../nbs/16_annotate.aggregate.ipynb #d60a6aaa
 @patch
 def further(self:_Said, at, to, step):
     "Beyond `to`, as seen from `at`; as much stays for labels never used as in `to`"
@@ -203,8 +210,8 @@ def dawid_skene(
     iterations:int=500 # at most
 )->Consensus: # `confusion` and `skill` come with it
     "A confusion matrix an annotator, by EM (Dawid & Skene 1979). Raises `DataError` for a prior that is not positive"
+    _positive(iterations, prior=prior)
     v = _votes(votes)
-    if not prior > 0: raise DataError(f'the prior must be above 0, not {prior}: without it one surprise makes an item impossible')
     said, q, one, n = _Said(v), majority(v).probs, np.ones(len(v.items)), len(v.items)
     p, old, at, step = np.ones(q.shape[1]), -np.inf, None, 1.
     for i in range(1, iterations + 1):
@@ -284,7 +291,7 @@ def spoke(self:_Said, counts, pairs, choice):
     c = counts[pairs]
     return np.log((c + choice * q) / (c.sum(1, keepdims=True) + choice)) - np.log(q)
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #3c701438
+# %% ../../nbs/16_annotate.aggregate.ipynb #740027ec
 def hierarchical_ds(
     votes, # `Votes`, or what it is made of
     strength:float=6., # how many votes the crowd's habits weigh in each annotator's matrix, for each true class
@@ -293,8 +300,10 @@ def hierarchical_ds(
     tol:float=1e-5, # stop when no probability changes by more
     iterations:int=300 # at most
 )->Consensus: # `confusion` and `skill` come with it
-    "Dawid-Skene whose annotators are drawn from a crowd, by variational Bayes"
+    "Dawid-Skene whose annotators are drawn from a crowd, by variational Bayes. Raises `DataError` for settings out of range"
     from scipy.special import digamma
+    _positive(iterations, strength=strength, choice=choice)
+    if not 0 <= even <= 1: raise DataError(f'even lies in 0..1, not {even}')
     v = _votes(votes)
     said, t = _Said(v), majority(v).probs
     only = said.detectors()
@@ -302,7 +311,7 @@ def hierarchical_ds(
         counts = said.s.T @ t
         habit, right = said.crowd(counts)
         c = counts + strength * ((1 - even) * habit + even * _even(right, len(habit)))[:, said.label].T
-        logc = digamma(c) - digamma(said.totals(counts) + strength)[said.annotator]
+        logc = digamma(c.clip(.5)) - digamma(said.totals(counts) + strength)[said.annotator]
         if only.any(): logc[only] = np.log(habit[:, said.label[only]].T) + said.spoke(counts, only, choice)
         new = _softmax(said.s @ logc + np.log(t.sum(0) + 1))
         change, t = abs(new - t).max(), new
@@ -357,7 +366,7 @@ def load_crowd(
                 return Votes(df.drop_duplicates(ignore_index=True)), gold
     raise DataError(f'{name} is not there: put its folder into a folder that PRETRAIN_NOTES_DATA names')
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #78c73fb7
+# %% ../../nbs/16_annotate.aggregate.ipynb #dcb94458
 @patch
 def to_review(self:Consensus,
     n:int=None, # how many; None: all
@@ -370,7 +379,7 @@ def to_review(self:Consensus,
     if by not in scores: raise DataError(f'there is no order by {by!r}{did_you_mean(by, scores)}')
     return df.assign(score=scores[by]()).sort_values(['score', 'disagreement'], ascending=False, kind='stable', ignore_index=True).head(n)
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #7ba381ae
+# %% ../../nbs/16_annotate.aggregate.ipynb #8467d037
 def fuse_boxes(
     data, # table or records: item, annotator, and as label or value a list of boxes (`label`, and `box` or `points`), possibly empty
     iou:float=.5, # least overlap of boxes that are one object, 0..1
@@ -379,7 +388,7 @@ def fuse_boxes(
     "One box an object from the boxes of several annotators; all groups are listed, also those that do not stand"
     import pandas as pd
     rows = []
-    for item, by in _answers(data).items():
+    for item, by in _answers(data, box_xyxy).items():
         for g in group_boxes(by, iou):
             x0, y0, x1, y1 = np.median([box_xyxy(b) for b in g.values()], axis=0)
             names = pd.Series([str(b['label']) for b in g.values()]).value_counts()
@@ -387,24 +396,32 @@ def fuse_boxes(
                          len(g) > least * len(by)))
     return pd.DataFrame(rows, columns=['item', 'label', 'box', 'votes', 'of', 'same_label', 'stands'])
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #56602535
+# %% ../../nbs/16_annotate.aggregate.ipynb #c4e85f78
+def _runs(on, new):
+    "First and last place of each run of `on`; where `new` is true another one begins"
+    first = on & (new | ~np.r_[False, on[:-1]])
+    last = on & ~np.r_[on[1:] & ~first[1:], False]
+    return zip(np.flatnonzero(first), np.flatnonzero(last))
+
+# %% ../../nbs/16_annotate.aggregate.ipynb #9a9abc50
 def vote_spans(
     data, # table or records: item, annotator, and as label or value a list of spans (`start`, `end`, `label`), possibly empty
-    least:float=.5 # a character keeps a label that more than this share of those who answered gave it
+    least:float=.5 # a character keeps a label, and a span begins, where more than this share of those who answered say so
 ): # DataFrame: item, label, start, end, votes, of
-    "Spans by a vote on each character"
+    "Spans by a vote on each character, and on where they begin"
     import pandas as pd
     rows = []
-    for item, by in _answers(data).items():
+    for item, by in _answers(data, _span).items():
         size, said = _segments(list(by.values()))
-        ends = size.cumsum()
+        ends, begins = size.cumsum(), [{(a, str(l)) for a, _, l in map(_span, spans)} for spans in by.values()]
         for name in sorted({l for s in said for x in s for l in x}):
             n = np.array([sum(name in s[k] for s in said) for k in range(len(size))])
-            on = np.flatnonzero(np.diff(np.r_[False, n > least * len(by), False].astype(int)))
-            rows += [(item, name, int(ends[a] - size[a]), int(ends[b - 1]), int(n[a:b].min()), len(by)) for a, b in zip(on[::2], on[1::2])]
+            begun = np.array([sum((x, name) in b for b in begins) for x in ends - size])
+            rows += [(item, name, int(ends[a] - size[a]), int(ends[b]), int(n[a:b + 1].min()), len(by))
+                     for a, b in _runs(n > least * len(by), begun > least * len(by))]
     return pd.DataFrame(rows, columns=['item', 'label', 'start', 'end', 'votes', 'of'])
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #4c9d9a51
+# %% ../../nbs/16_annotate.aggregate.ipynb #bcca1d3c
 def majority_accuracy(
     skill:float, # chance that a vote is right, 0..1
     votes:int, # votes an item, 1 to 60
@@ -425,7 +442,7 @@ def majority_accuracy(
             total += comb(votes, c) * skill**c * (1 - skill)**rest * share / (tied + 1)
     return float(min(total, 1))
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #2d95dcd1
+# %% ../../nbs/16_annotate.aggregate.ipynb #458cb0a3
 def annotators_needed(
     target:float, # accuracy that the labels should have, 0..1
     skill:float, # chance that a vote is right
@@ -435,9 +452,9 @@ def annotators_needed(
     "The fewest independent votes an item whose majority reaches the target. Raises `DataError` where `most` do not"
     for n in range(1, most + 1, 2):
         if majority_accuracy(skill, n, classes) >= target: return n
-    raise DataError(f'with skill {skill:g}, {most} votes an item do not reach {target:g}: train the annotators')
+    raise DataError(f'with skill {skill:g}, {most} votes an item do not reach {target:g}: train the annotators, or measure more of them')
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #7bd35c96
+# %% ../../nbs/16_annotate.aggregate.ipynb #f73e0557
 def accuracy_by_votes(
     votes, # `Votes`, or what it is made of
     gold:dict, # item to true label
@@ -466,7 +483,7 @@ def _draw(v, per, n, rng):
     keep = order[nth < n]
     return v._like(item=v.item[keep], label=v.label[keep], annotator=v.annotator[keep], **v._also(keep))
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #740fef9d
+# %% ../../nbs/16_annotate.aggregate.ipynb #f8f2667f
 def acceptance_plan(
     target:float, # accuracy that must be reached, 0..1
     expect:float, # accuracy that we believe to have, above target
@@ -486,7 +503,7 @@ def acceptance_plan(
     i = int((passes >= power).argmax())
     return dict(items=int(n[i]), errors=int(c[i]), passes=float(passes[i]))
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #620d0e0a
+# %% ../../nbs/16_annotate.aggregate.ipynb #a339f5a2
 def accuracy_at_least(
     right:int, # checked items that were right
     n:int, # of how many
@@ -494,9 +511,40 @@ def accuracy_at_least(
 )->float: # 0..1
     "The accuracy that a random sample of checked items proves (one-sided Clopper & Pearson)"
     if not 0 <= right <= n or n < 1: raise DataError(f'{right} of {n} items cannot be right')
+    if not 0 < confidence < 1: raise DataError(f'confidence lies between 0 and 1, not {confidence:g}')
     return float(binomial_interval(right, n, 2 * confidence - 1)[0])
 
-# %% ../../nbs/16_annotate.aggregate.ipynb #1a7a713d
+# %% ../../nbs/16_annotate.aggregate.ipynb #35c072c6
+def _over_items(share, n, confidence):
+    "Lower bound of a mean over items: exact binomial, with as many trials as votes that differ between items are worth"
+    m, k = (share * n).sum() / n.sum(), len(share)
+    spread = ((share - m)**2 * n).sum() / n.sum()
+    trials = n.sum() if spread <= 0 or k < 2 else min(n.sum(), max(k, m * (1 - m) / max(spread / k, 1e-12)))
+    return accuracy_at_least(round(m * trials), round(trials), confidence)
+
+def _over_annotators(share, n, confidence):
+    "Lower bound of a mean over annotators: Student's t, each weighing as much as they have votes"
+    from scipy.stats import t
+    m, k = (share * n).sum() / n.sum(), len(share)
+    se = np.sqrt(k / (k - 1) * ((n * (share - m))**2).sum()) / n.sum()
+    return float(max(m - t.ppf(confidence, k - 1) * se, 0))
+
+# %% ../../nbs/16_annotate.aggregate.ipynb #e65ef87e
+def skill_bound(
+    votes, # `Votes` of a pilot with two annotators or more, or what it is made of
+    gold:dict, # item to true label, for some items of the pilot
+    confidence:float=.95 # of the bound
+)->tuple: # (mean skill of a vote on gold items, its lower bound)
+    "How often a vote is right: the lower of a bound over items and one over annotators. Raises `DataError` as `by_annotator` does"
+    v = _votes(votes)
+    right = _gold(v, gold)
+    if not (on := ~np.isnan(right)).any(): raise DataError('no gold item has a vote: have the pilot label items whose answer is known')
+    def shares(x): n = np.bincount(x[on]); return (np.bincount(x[on], right[on]) / n.clip(1))[n > 0], n[n > 0]
+    items, people = shares(v.item), shares(v.annotator)
+    if len(people[0]) < 2: raise DataError('one annotator says nothing about others: let two or more label gold items')
+    return float(right[on].mean()), min(_over_items(*items, confidence), _over_annotators(*people, confidence))
+
+# %% ../../nbs/16_annotate.aggregate.ipynb #533731d6
 def labels_needed(
     votes, # `Votes` of a pilot, or what it is made of
     gold:dict, # item to true label, for some items of the pilot
@@ -504,25 +552,13 @@ def labels_needed(
     target:float=.95, # accuracy that the labels should have
     confidence:float=.95 # of the bound on skill, and of the check afterwards
 )->dict: # skill (measured), skill_at_least, votes_an_item, labels, expect (accuracy), check (items), errors_allowed
-    "From measured skill to the size of a job. Raises `DataError` where the skill does not suffice, or no gold item has a vote"
+    "From measured skill to the size of a job. Raises `DataError` where the skill does not suffice, or as `skill_bound` does"
+    if not items >= 1: raise DataError(f'a job has 1 item or more, not {items}')
     v = _votes(votes)
-    at, y = v.items.get_indexer(list(gold)), v.classes.get_indexer(list(gold.values()))
-    to = np.full(len(v.items), -1); to[at[at >= 0]] = y[at >= 0]
-    on = to[v.item] >= 0
-    if not on.any(): raise DataError('no gold item has a vote: have the pilot label some items whose answer is known')
-    i, n = np.unique(v.item[on], return_counts=True)
-    share = np.bincount(v.item[on], (to[v.item] == v.label)[on])[i] / n
-    skill, low = _mean_bound(share, n, confidence)
-    r = annotators_needed(target, low, len(v.classes))
-    while majority_accuracy(low, r, len(v.classes)) < target + (1 - target) / 4: r += 2        # room, or the check would be endless
+    skill, low = skill_bound(v, gold, confidence)
+    r = annotators_needed(target + (1 - target) / 4, low, len(v.classes))       # room above the target, or the check would be endless
     expect = majority_accuracy(low, r, len(v.classes))
     plan = acceptance_plan(target, expect, confidence)
+    if plan['items'] > items: plan = dict(items=items, errors=int(items * (1 - target) + 1e-9))          # check every one
     return dict(skill=skill, skill_at_least=low, votes_an_item=r, labels=r * items, expect=expect,
-                check=min(items, plan['items']), errors_allowed=plan['errors'])
-
-def _mean_bound(share, n, confidence):
-    "Mean skill, and its lower bound: exact binomial, with as many trials as votes that differ between items are worth"
-    m, k = float((share * n).sum() / n.sum()), len(share)
-    spread = ((share - m)**2 * n).sum() / n.sum()
-    trials = n.sum() if spread <= 0 or k < 2 else min(n.sum(), max(k, m * (1 - m) / max(spread / k, 1e-12)))
-    return m, accuracy_at_least(round(m * trials), round(trials), confidence) if trials >= 1 else 0.
+                check=plan['items'], errors_allowed=plan['errors'])

@@ -10,13 +10,14 @@ __all__ = ['levels', 'coefficients', 'Votes', 'percent_agreement', 'agreement_we
            'box_xyxy', 'box_iou', 'match_boxes', 'box_agreement', 'group_boxes', 'box_votes', 'span_agreement',
            'span_alpha']
 
-# %% ../../nbs/15_annotate.agreement.ipynb #4fb170a0
+# %% ../../nbs/15_annotate.agreement.ipynb #560d4dcb
+from operator import index
 import numpy as np
 from fastcore.basics import patch, store_attr
 
 from ..samples import DataError, did_you_mean
 
-# %% ../../nbs/15_annotate.agreement.ipynb #d2dee625
+# %% ../../nbs/15_annotate.agreement.ipynb #9528d6d3
 def _rows(where, n=3):
     "The first rows of a mask, in words"
     at = np.flatnonzero(where)
@@ -24,33 +25,57 @@ def _rows(where, n=3):
 
 def _say(x): return repr(x.item() if isinstance(x, np.generic) else x)
 
-def _column(df, names):
-    "The first of these columns that is there"
-    for n in names:
+def _numbers(classes):
+    "Classes as numbers, also those written as text; None where one is none"
+    try: x = np.array(list(classes), float)
+    except (TypeError, ValueError): return None
+    return x if np.isfinite(x).all() else None
+
+_names = dict(item=['item', 'task', 'id'], annotator=['annotator', 'worker'], label=['label', 'value'])
+
+def _column(df, what):
+    "The column that holds this, under one of its names"
+    for n in _names[what]:
         if n in df.columns: return df[n]
-    raise DataError(f'votes need a column {names[0]!r}{did_you_mean(names[0], df.columns)}')
+    raise DataError(f'votes need a column {what!r}{did_you_mean(what, df.columns)}')
 
 def _long(data):
     "Any table of votes as a DataFrame with a row a vote"
     import pandas as pd
     if isinstance(data, pd.DataFrame): return data
     if isinstance(data, (list, tuple)) and data and isinstance(data[0], dict): return pd.DataFrame(data)
+    if isinstance(data, (list, tuple)) and data and isinstance(data[0], tuple):
+        raise DataError('these are tuples: give records such as dict(item=..., annotator=..., label=...), or a table with these columns')
     m = np.array(data, dtype=object)
     if m.ndim != 2: raise DataError('votes are a table with item, annotator and label, or a matrix of annotators x items')
     a, i = np.nonzero(~pd.isna(m))
     return pd.DataFrame(dict(item=i, annotator=a, label=pd.Series(m[a, i]).infer_objects()))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #be7f9aca
+# %% ../../nbs/15_annotate.agreement.ipynb #aa041c4a
+def _present(values, what):
+    "A column without gaps"
+    values = values.reset_index(drop=True)
+    if (gone := values.isna().to_numpy()).any(): raise DataError(f'{_rows(gone)} of the votes has no {what}: leave such rows out first')
+    return values
+
+def _in_order(names):
+    "Labels in their natural order: that of the numbers, also where these are written as text, or of the alphabet"
+    import pandas as pd
+    names = pd.Index(names)
+    if len({isinstance(n, str) for n in names}) > 1:
+        raise DataError('some labels are words and some are not, as 1 and "1" are: make all of them the same')
+    return names.sort_values() if (x := _numbers(names)) is None else names[np.argsort(x, kind='stable')]
+
 def _code(values, known, what):
     "Codes and names of a column; `known` fixes the names"
     import pandas as pd
-    values = values.reset_index(drop=True)
-    if (gone := values.isna().to_numpy()).any(): raise DataError(f'{_rows(gone)} of the votes has no {what}: leave such rows out first')
+    if isinstance(known, (str, bytes, set, frozenset, dict)): raise DataError(f'the {what}s that there are come as a list, in order')
+    values = _present(values, what)
     try: codes, names = pd.factorize(values)
     except TypeError: raise DataError(f'the {what}s are lists: for boxes use `box_agreement`, for spans `span_agreement`, '
                                       'for several labels an item `class_votes`') from None
     if known is None and what != 'label': return codes, names
-    known = pd.Index(names).sort_values() if known is None else pd.Index(known)
+    known = _in_order(names) if known is None else pd.Index(known)
     if known.has_duplicates: raise DataError(f'the {what} {_say(known[known.duplicated()][0])} is listed twice')
     to = known.get_indexer(names)
     if (bad := to < 0).any():
@@ -58,19 +83,20 @@ def _code(values, known, what):
         raise DataError(f'{_rows(to[codes] < 0)} of the votes: {_say(name)} is no known {what}{did_you_mean(name, list(known[:1000]))}')
     return codes if (to == np.arange(len(to))).all() else to[codes], known
 
-# %% ../../nbs/15_annotate.agreement.ipynb #60f7ba44
+# %% ../../nbs/15_annotate.agreement.ipynb #06106933
 class Votes:
     "Who said what of which item; checked, and held as three arrays of numbers"
     def __init__(self,
         data, # `LabelStore.labels(task)`, a table or records with item, annotator, label; or a matrix annotators x items with None or NaN
-        classes=None, # the labels there are, in order (an ordinal scale); None: those that occur, sorted
+        classes=None, # the labels there are, in order (an ordinal scale); None: those that occur, numbers by size, words by alphabet
         items=None # the items there are; None: those that occur
     ):
         df = _long(data)
         if not len(df): raise DataError('there are no votes: check the task, or label something first')
-        self.item, self.items = _code(_column(df, ['item', 'task', 'id']), items, 'item')
-        self.annotator, self.annotators = _code(_column(df, ['annotator', 'worker']), None, 'annotator')
-        self.label, self.classes = _code(_column(df, ['label', 'value']), classes, 'label')
+        self.item, self.items = _code(_column(df, 'item'), items, 'item')
+        self.annotator, self.annotators = _code(_column(df, 'annotator'), None, 'annotator')
+        self.label, self.classes = _code(_column(df, 'label'), classes, 'label')
+        self.ordered = classes is not None or len(self.classes) < 3 or _numbers(self.classes) is not None
         self.time = df['time'].to_numpy() if 'time' in df else None
         self.seconds = df['seconds'].to_numpy(float) if 'seconds' in df else None
         self._once()
@@ -155,7 +181,7 @@ def percent_agreement(
     "The chance that two annotators of an item say the same"
     return _observed(votes, np.eye(len(_votes(votes).classes)))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #ae640ca5
+# %% ../../nbs/15_annotate.agreement.ipynb #d314c802
 def agreement_weights(
     kind, # None: only equal labels agree; 'linear', 'quadratic', 'ordinal', 'ratio'; or a matrix (classes, classes) of agreement 0..1
     classes # the classes in order; numbers, where their distances count
@@ -164,7 +190,7 @@ def agreement_weights(
     k = len(classes)
     if kind is None: return np.eye(k)
     if not isinstance(kind, str): return _matrix(kind, k)
-    x = np.array(classes, float) if np.asarray(classes).dtype.kind in 'iuf' else np.arange(k, dtype=float)
+    x = np.arange(k, dtype=float) if (x := _numbers(classes)) is None else x
     d = abs(x[:, None] - x)
     if kind == 'linear': return 1 - d / max(d.max(), 1e-300)
     if kind == 'quadratic': return 1 - d**2 / max((d**2).max(), 1e-300)
@@ -176,12 +202,22 @@ def agreement_weights(
 
 def _norm(d): return d / max(d.max(), 1e-300)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #4a529781
+# %% ../../nbs/15_annotate.agreement.ipynb #d4061da0
 def _matrix(w, k):
     "A matrix of agreement, checked"
     w = np.asarray(w, float)
     if w.shape != (k, k) or not ((w >= 0) & (w <= 1)).all() or not np.allclose(w.diagonal(), 1) or not np.allclose(w, w.T):
         raise DataError(f'weights for {k} classes are a symmetric {k} x {k} matrix of agreement from 0 to 1, with 1 on the diagonal')
+    return w
+
+def _ordered(v, what):
+    "Raise where the order of the labels is not known"
+    if not v.ordered: raise DataError(f'{what} needs the order of the labels: give `Votes` the `classes=` in order, e.g. low, middle, high')
+
+def _agree(v, kind):
+    "`agreement_weights` of these votes"
+    w = agreement_weights(kind, v.classes)
+    if isinstance(kind, str): _ordered(v, f'the weight {kind!r}')
     return w
 
 def _pair_table(v):
@@ -211,18 +247,22 @@ def pair(self:Votes,
     return self._like(item=self.item[keep], label=self.label[keep], annotator=to[self.annotator[keep]], annotators=pd.Index([a, b]),
                       **self._also(keep))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #77df26b2
+# %% ../../nbs/15_annotate.agreement.ipynb #dae42203
 def cohen_kappa(
-    votes, # `Votes` of two annotators; or a square table of counts, rows the first annotator
+    votes, # `Votes` of two annotators, or what it is made of; a square numpy array is a table of counts, rows the first annotator
     weights=None # how much two labels agree, see `agreement_weights`
 )->float: # 1: full agreement, 0: as by chance; nan where chance alone agrees fully
     "Cohen's kappa, weighted (Cohen 1960, 1968). Raises `DataError` for more than two annotators"
-    table = _pair_table(votes) if isinstance(votes, Votes) else np.asarray(votes, float)
-    if table.ndim != 2 or len(set(table.shape)) > 1 or not (table >= 0).all() or not table.sum() > 0:
-        raise DataError(f'Cohen needs `Votes`, or a square table of counts, not an array of shape {table.shape}')
-    w = agreement_weights(weights, votes.classes if isinstance(votes, Votes) else range(len(table)))
+    if isinstance(votes, np.ndarray) and votes.ndim == 2 and len(set(votes.shape)) == 1: table, w = _counted(votes, weights)
+    else: table, w = _pair_table(v := _votes(votes)), _agree(v, weights)
     p = table / table.sum()
     return _beyond((w * p).sum(), (w * np.outer(p.sum(1), p.sum(0))).sum())
+
+def _counted(table, weights):
+    "A table of counts, checked, and weights for it"
+    if table.dtype.kind not in 'biuf' or not (table >= 0).all() or not table.sum() > 0:
+        raise DataError('a square array is read as a table of counts, and these are none: give votes as `Votes(...)`')
+    return table, agreement_weights(weights, range(len(table)))
 
 def _beyond(observed, expected): return float((observed - expected) / (1 - expected)) if expected < 1 - 1e-12 else float('nan')
 
@@ -239,30 +279,34 @@ def fleiss_kappa(
     p = np.asarray(c.sum(0)).ravel() / len(v)
     return _beyond(percent_agreement(v), (p**2).sum())
 
-# %% ../../nbs/15_annotate.agreement.ipynb #b7ce3890
+# %% ../../nbs/15_annotate.agreement.ipynb #9d66f44f
 levels = ('nominal', 'ordinal', 'interval', 'ratio')
+
+def _scale(v, level):
+    "Raise for a level that there is not, or an order that is not known"
+    if level not in levels: raise DataError(f'there is no level {level!r}{did_you_mean(level, levels)}')
+    if level == 'ordinal': _ordered(v, 'the level ordinal')
 
 def _distances(level, classes, n):
     "Squared distances of the classes; `n` of each, for ranks"
-    if level not in levels: raise DataError(f'there is no level {level!r}{did_you_mean(level, levels)}')
     if level == 'nominal': return 1 - np.eye(len(n))
     if level == 'ordinal':
         mid = n.cumsum() - n / 2
         return (mid[:, None] - mid)**2
-    try: x = np.array(classes, float)
-    except (TypeError, ValueError):
-        raise DataError(f'level {level!r} needs numbers, these are {list(map(str, classes[:3]))}: use nominal or ordinal') from None
+    if (x := _numbers(classes)) is None:
+        raise DataError(f'level {level!r} needs numbers, these are {list(map(str, classes[:3]))}: use nominal or ordinal')
     if level == 'interval': return (x[:, None] - x)**2
     if (x < 0).any(): raise DataError('ratios need numbers from 0 up')
     return ((x[:, None] - x) / np.where((s := x[:, None] + x) > 0, s, 1))**2
 
-# %% ../../nbs/15_annotate.agreement.ipynb #d7867926
+# %% ../../nbs/15_annotate.agreement.ipynb #93d3cb65
 def krippendorff_alpha(
     votes, # `Votes`, or what it is made of; items with one vote say nothing and do not count
     level:str='nominal' # what labels are: one of `levels`; 'ordinal' takes the order of `votes.classes`
 )->float: # 1: full agreement, 0: as by chance, below 0: less; nan where all labels are the same
     "Krippendorff's alpha (Krippendorff 2011)"
     v = _votes(votes)
+    _scale(v, level)
     if len(v.classes) > 5000: raise DataError(f'{len(v.classes):,} different labels are too many to compare each with each: round them')
     c, n = _shared(v)
     return _alpha(c, n, np.ones(len(n)), level, v.classes)
@@ -277,14 +321,14 @@ def _alpha(c, n, size, level, classes):
     expected = total @ d @ total / (total.sum() - 1)
     return float(1 - (o * d).sum() / expected) if expected > 0 else float('nan')
 
-# %% ../../nbs/15_annotate.agreement.ipynb #b6ea5237
+# %% ../../nbs/15_annotate.agreement.ipynb #48ea9ad1
 def gwet_ac(
     votes, # `Votes`, or what it is made of
     weights=None # None: AC1; else AC2, see `agreement_weights`
 )->float: # 1: full agreement, 0: as by chance
     "Gwet's AC1 or AC2 (Gwet 2008; 2014, chapter 5)"
     v = _votes(votes)
-    w, c, k = agreement_weights(weights, v.classes), v.counts(), len(v.classes)
+    w, c, k = _agree(v, weights), v.counts(), len(v.classes)
     if k < 2: return float('nan')
     n = np.asarray(c.sum(1)).ravel()
     p = (1 / n[n > 0]) @ c[n > 0] / (n > 0).sum()
@@ -306,7 +350,20 @@ def take(self:Votes,
     return self._like(item=np.repeat(np.arange(len(rows)), n[rows]), items=self.items[rows], label=self.label[at],
                       annotator=self.annotator[at], **self._also(at))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #d202ea38
+# %% ../../nbs/15_annotate.agreement.ipynb #1dfcb854
+def _bootstrap(v, f, n, level, seed):
+    "Value, low, high, and the share of draws that have no value"
+    if n < 1 or not 0 < level < 1: raise DataError(f'an interval needs 1 or more draws and a level between 0 and 1, not {n}, {level:g}')
+    value, rng = float(f(v)), np.random.default_rng(seed)
+    def draw():
+        try: return f(v.take(rng.integers(0, len(v.items), len(v.items))))
+        except DataError: return np.nan
+    draws = np.array([draw() for _ in range(n)], float)
+    failed = np.isnan(draws).mean()
+    if failed == 1: return value, np.nan, np.nan, 1.
+    return value, *map(float, np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])), float(failed)
+
+# %% ../../nbs/15_annotate.agreement.ipynb #5097f1bf
 def bootstrap_interval(
     votes, # `Votes`, or what it is made of
     f=krippendorff_alpha, # a function of votes that gives a number
@@ -314,31 +371,33 @@ def bootstrap_interval(
     level:float=.95, # how much of them the interval holds
     seed:int=0 # the same seed gives the same interval
 )->tuple: # (value, low, high)
-    "A percentile bootstrap over items (Efron & Tibshirani 1993, chapter 13)"
-    v, rng = _votes(votes), np.random.default_rng(seed)
-    draws = [f(v.take(rng.integers(0, len(v.items), len(v.items)))) for _ in range(n)]
-    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(f(v)), float(low), float(high)
+    "A percentile bootstrap over items (Efron & Tibshirani 1993, chapter 13). Draws without a value are left out, with a warning"
+    import warnings
+    *found, failed = _bootstrap(_votes(votes), f, n, level, seed)
+    if failed: warnings.warn(f'{failed:.0%} of the draws have no value, and the interval is from the rest: too few items have two votes')
+    return tuple(found)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #e0b76bd8
+# %% ../../nbs/15_annotate.agreement.ipynb #0b82d918
 def agreement(
     votes, # `Votes`, or what it is made of
     level:str='nominal', # what labels are, for alpha; 'ordinal', 'interval' and 'ratio' also weight Cohen and Gwet
     n:int=500, # bootstrap draws
     seed:int=0 # for them
 ): # DataFrame: coefficient, value, low, high, note
-    "Every coefficient that applies, with its 95 % interval over items"
+    "Every coefficient that applies, with its 95 % interval over items. Raises `DataError` for another level, or an unknown order"
     import pandas as pd
     v, w = _votes(votes), dict(ordinal='ordinal', interval='quadratic', ratio='ratio').get(level)
+    _scale(v, level)
     fs = {'percent agreement': percent_agreement, f"Cohen's kappa{', weighted' if w else ''}": lambda v: cohen_kappa(v, w),
           "Fleiss' kappa": fleiss_kappa, f"Krippendorff's alpha, {level}": lambda v: krippendorff_alpha(v, level),
           f"Gwet's AC{2 if w else 1}": lambda v: gwet_ac(v, w)}
     def row(f):
-        try: return [*bootstrap_interval(v, f, n, seed=seed), '']
+        try: *found, failed = _bootstrap(v, f, n, .95, seed)
         except DataError as e: return [np.nan] * 3 + [str(e)]
+        return [*found, f'{failed:.0%} of the draws have no value' if failed else '']
     return pd.DataFrame([[name, *row(f)] for name, f in fs.items()], columns=['coefficient', 'value', 'low', 'high', 'note'])
 
-# %% ../../nbs/15_annotate.agreement.ipynb #29afb00b
+# %% ../../nbs/15_annotate.agreement.ipynb #fcaa6b64
 @patch
 def pairwise(self:Votes,
     f=cohen_kappa, # a function of the votes of two
@@ -354,7 +413,7 @@ def pairwise(self:Votes,
             except DataError: m.loc[a, b] = m.loc[b, a] = np.nan
     return m
 
-# %% ../../nbs/15_annotate.agreement.ipynb #2823c4dd
+# %% ../../nbs/15_annotate.agreement.ipynb #63acf604
 @patch
 def plot_pairwise(self:Votes,
     f=cohen_kappa, # a function of the votes of two
@@ -374,7 +433,7 @@ def plot_pairwise(self:Votes,
     plt.close(fig)
     return fig
 
-# %% ../../nbs/15_annotate.agreement.ipynb #6605e850
+# %% ../../nbs/15_annotate.agreement.ipynb #9e690492
 def _others(v):
     "Of each vote, how many others on the item there are, and the share of them that say the same"
     k = len(v.classes)
@@ -396,7 +455,7 @@ def _gold(v, gold):
     if (at < 0).all(): raise DataError('none of the gold items has a vote: check their ids')
     return np.where(to[v.item] >= 0, to[v.item] == v.label, np.nan)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #e80be423
+# %% ../../nbs/15_annotate.agreement.ipynb #f01a71c1
 def binomial_interval(
     right, # how many were right; a number or an array
     n, # of how many
@@ -409,7 +468,7 @@ def binomial_interval(
         low, high = beta.ppf(a, right, n - right + 1), beta.ppf(1 - a, right + 1, n - right)
     return np.where(right <= 0, 0., low), np.where(right >= n, 1., high)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #9b1323a6
+# %% ../../nbs/15_annotate.agreement.ipynb #dbaa1d2b
 @patch
 def by_annotator(self:Votes,
     gold:dict=None # item to its true label, for the items where it is known
@@ -428,7 +487,7 @@ def by_annotator(self:Votes,
         out['low'], out['high'] = (np.where(items > 0, x, np.nan) for x in binomial_interval(right, items))
     return out.sort_values('agrees', ignore_index=True)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #4634938a
+# %% ../../nbs/15_annotate.agreement.ipynb #cf2ca2d9
 @patch
 def plot_gold(self:Votes,
     gold:dict, # item to its true label
@@ -436,6 +495,7 @@ def plot_gold(self:Votes,
 ): # a matplotlib Figure
     "What each annotator scores on gold items, with the exact 95 % interval; beside it, in grey, how far others agree with them"
     import matplotlib.pyplot as plt
+    if not gold: raise DataError('there are no gold items: give a dict of item to true label')
     df = self.by_annotator(gold).nlargest(most, 'gold_items').sort_values('right')
     fig, ax = plt.subplots(figsize=(6, .8 + .3 * len(df)), layout='constrained')
     y = range(len(df))
@@ -448,7 +508,7 @@ def plot_gold(self:Votes,
     plt.close(fig)
     return fig
 
-# %% ../../nbs/15_annotate.agreement.ipynb #7abd2507
+# %% ../../nbs/15_annotate.agreement.ipynb #4a9ffbb3
 @patch
 def drift(self:Votes,
     gold:dict=None, # item to its true label; None: agreement with the other votes on the item
@@ -465,27 +525,35 @@ def drift(self:Votes,
     df['share'] = g.share.transform(lambda s: s.rolling(window, min_periods=min(window, 10)).mean())
     return df[['annotator', 'nth', 'share']].dropna().reset_index(drop=True)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #322e3668
+# %% ../../nbs/15_annotate.agreement.ipynb #50972040
+def _fell(g, window):
+    "Whether the interval of the last `window` votes lies below that of the votes before"
+    before = g.share[g.nth <= g.nth.max() - window]
+    if not len(before): return False
+    n = np.array([g.nth.max() - window, window])
+    low, high = binomial_interval(n * [before.mean(), g.share.iloc[-1]], n)
+    return high[1] < low[0]
+
 @patch
 def plot_drift(self:Votes,
     gold:dict=None, # item to its true label; None: agreement with the other votes
     window:int=50, # votes in a row
-    most:int=8 # only the annotators with the most votes; in colour the two that fell most
+    most:int=8 # only the annotators with the most votes
 ): # a matplotlib Figure
-    "Each annotator over time, as a picture"
+    "Each annotator over time, as a picture; in red whose last `window` votes are worse than those before beyond both intervals"
     import matplotlib.pyplot as plt
     d = self.drift(gold, window)
     groups = dict(sorted(d.groupby('annotator'), key=lambda g: -len(g[1]))[:most])
-    fell = sorted(groups, key=lambda a: groups[a].share.iloc[-1] - groups[a].share.max())[:2]
+    fell = [a for a, g in groups.items() if _fell(g, window)]
     fig, ax = plt.subplots(figsize=(6.5, 3), layout='constrained')
-    for a, g in groups.items(): ax.plot(g.nth, g.share, label=a, color=dict(zip(fell, ('tab:red', 'tab:blue'))).get(a, 'lightgray'))
+    for a, g in groups.items(): ax.plot(g.nth, g.share, label=a, color='tab:red' if a in fell else 'gray', alpha=1 if a in fell else .4)
     ax.set(xlabel='votes given', ylabel=f'{"right" if gold else "others agree"} (last {window})', ylim=(0, 1.03))
     for a, g in groups.items():
         if a in fell: ax.annotate(a, (g.nth.iloc[-1], g.share.iloc[-1]), xytext=(4, 0), textcoords='offset points', va='center')
     plt.close(fig)
     return fig
 
-# %% ../../nbs/15_annotate.agreement.ipynb #e7c66c8a
+# %% ../../nbs/15_annotate.agreement.ipynb #04b41ff7
 @patch
 def by_class(self:Votes): # DataFrame: label, votes, agrees, most_confused, confused_share
     "One row a class, the least agreed first: when one annotator says it, how often another one does, and what they say most instead"
@@ -505,24 +573,24 @@ def coincidences(self:Votes)->np.ndarray: # (classes, classes), symmetric; an it
     by = 1 / (n - 1)
     return np.asarray((c.T @ (c * by[:, None])).todense()) - np.diag(by @ c)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #277c83d5
+# %% ../../nbs/15_annotate.agreement.ipynb #9b317ffb
 def class_votes(
     data, # table or records with item, annotator, and a list of labels (possibly empty) as label or value
     classes=None # the labels there are; None: those that occur
 )->dict: # class to `Votes` with the labels False and True
     "A multi-label task as one yes-or-no task a class. Raises `DataError` for a label that is none of the classes"
     df = _long(data)
-    said = _column(df, ['label', 'value']).reset_index(drop=True)
+    said = _column(df, 'label').reset_index(drop=True)
     bad = ~said.map(lambda v: isinstance(v, (list, tuple, set))).to_numpy(bool)
     if bad.any(): raise DataError(f'{_rows(bad)}: no list of labels')
     there = sorted({l for v in said for l in v})
     if unknown := classes is not None and set(there) - set(classes):
         raise DataError(f'{sorted(unknown)[0]!r} is none of the classes{did_you_mean(sorted(unknown)[0], classes)}')
-    who = dict(item=_column(df, ['item']).to_numpy(), annotator=_column(df, ['annotator']).to_numpy())
+    who = {c: _column(df, c).to_numpy() for c in ('item', 'annotator')}
     def ask(c): return Votes(type(df)(who | dict(label=[c in v for v in said])), classes=[False, True])
     return {c: ask(c) for c in (there if classes is None else classes)}
 
-# %% ../../nbs/15_annotate.agreement.ipynb #97f46a22
+# %% ../../nbs/15_annotate.agreement.ipynb #32983ef3
 def box_xyxy(
     box:dict # `label`, and `box`: [x, y, width, height] or `points`: [[x, y], ...] of a polygon, in pixels
 )->tuple: # (x0, y0, x1, y1)
@@ -548,7 +616,7 @@ def box_iou(
     union = area(a)[:, None] + area(b) - inter
     return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #4967fa10
+# %% ../../nbs/15_annotate.agreement.ipynb #1fa5016f
 def match_boxes(
     a:list, # boxes of one annotator: dicts with `label` and `box` or `points`
     b:list, # boxes of another one
@@ -561,41 +629,55 @@ def match_boxes(
     ok = np.where(m >= iou, m, 0)
     return [(int(i), int(j), float(m[i, j])) for i, j in zip(*linear_sum_assignment(-ok)) if ok[i, j] > 0]
 
-# %% ../../nbs/15_annotate.agreement.ipynb #4cd7d22f
-def _answers(data):
-    "Item to annotator to list, from a table whose values are lists; an empty list is an answer"
+# %% ../../nbs/15_annotate.agreement.ipynb #14c9366c
+def _answers(data, check):
+    "Item to annotator to list, from a table whose values are lists; an empty list is an answer. `check` raises for a bad element"
     df, out = _long(data), {}
-    for row, (i, a, v) in enumerate(zip(_column(df, ['item']), _column(df, ['annotator']), _column(df, ['label', 'value']))):
+    item, who = (_present(_column(df, what), what) for what in ('item', 'annotator'))
+    for row, (i, a, v) in enumerate(zip(item, who, _column(df, 'label'))):
         if not isinstance(v, (list, tuple)): raise DataError(f'row {row}: the value must be a list, possibly empty, not {str(v)[:40]!r}')
         if a in out.setdefault(i, {}): raise DataError(f'row {row}: annotator {a!r} answers more than once on item {i!r}; keep one')
-        out[i][a] = list(v)
+        try: out[i][a] = [x for x in v if check(x)]
+        except DataError as e: raise DataError(f'row {row}, item {i!r}: {e}') from None
     return out
 
-def _per_pair(data, compare, columns):
-    "Sums of what `compare` finds in the lists of two annotators, a row a pair of annotators and one for all"
+def _per_pair(data, check, compare, columns, score):
+    "Sums of what `compare` finds in the lists of two annotators, a row a pair and one for all, with the interval of `score`"
     import pandas as pd
-    rows = [(*sorted((str(a), str(b))), 1, *compare(by[a], by[b]))
-            for by in _answers(data).values() for j, b in enumerate(by) for a in list(by)[:j]]
+    answers = _answers(data, check)
+    who = sorted({a for by in answers.values() for a in by}, key=lambda a: (str(a), str(type(a))))
+    rows = [(i, a, b, 1, *compare(by[a], by[b])) for i, by in enumerate(answers.values())
+            for j, b in enumerate(who) if b in by for a in who[:j] if a in by]
     if not rows: raise DataError('no item has two answers: agreement needs items that two annotators labelled')
-    df = pd.DataFrame(rows, columns=['a', 'b', 'items', *columns])
-    each, total = df.groupby(['a', 'b']).sum(), df.drop(columns=['a', 'b']).sum().to_frame(('all', 'all')).T
-    return pd.concat([each, total]).rename_axis(['a', 'b']).reset_index().astype(dict.fromkeys(['items', columns[0]], int))
+    df = pd.DataFrame(rows, columns=['item', 'a', 'b', 'items', *columns])
+    groups = [*df.groupby(['a', 'b'], sort=False), (('all', 'all'), df)]
+    out = pd.DataFrame([(*pair, *g[['items', *columns]].sum(), *_ratio_interval(g, *score)) for pair, g in groups],
+                       columns=['a', 'b', 'items', *columns, 'low', 'high'])
+    return out.astype(dict.fromkeys(['items', columns[0]], int))
+
+def _ratio_interval(g, top, bottom, n=500):
+    "A 95 % bootstrap over items of sum(top) / sum(bottom)"
+    per = g.groupby('item')[[top, bottom]].sum().to_numpy(float)
+    drawn = np.random.default_rng(0).multinomial(len(per), np.full(len(per), 1 / len(per)), n) @ per
+    drawn = drawn[drawn[:, 1] > 0]
+    return np.quantile(drawn[:, 0] / drawn[:, 1], [.025, .975]) if len(drawn) and len(per) > 1 else (np.nan, np.nan)
 
 def _ratio(a, b): return a / b.where(b > 0)
 
-# %% ../../nbs/15_annotate.agreement.ipynb #fa9284fd
+# %% ../../nbs/15_annotate.agreement.ipynb #6defbc58
 def box_agreement(
     data, # table or records: item, annotator, and as label or value a list of boxes (`label` and `box` or `points`)
     iou:float=.5 # least overlap of a match, 0..1
-): # DataFrame, a row a pair of annotators and one for all: items, boxes, found (F1 of matching), f1 (with the same label), iou (mean)
+): # DataFrame, a row a pair and one for all: items, boxes, found (F1 of matching), f1 (same label too), low, high (of f1, 95 %), iou (mean)
     "How far annotators find the same boxes. An item counts for a pair where both answered, be it with an empty list"
     def compare(x, y):
         m = match_boxes(x, y, iou)
         return len(x) + len(y), 2 * len(m), 2 * sum(x[i]['label'] == y[j]['label'] for i, j, _ in m), 2 * sum(o for *_, o in m)
-    s = _per_pair(data, compare, ['boxes', 'hit', 'same', 'overlap'])
-    return s[['a', 'b', 'items', 'boxes']].assign(found=_ratio(s.hit, s.boxes), f1=_ratio(s.same, s.boxes), iou=_ratio(s.overlap, s.hit))
+    s = _per_pair(data, box_xyxy, compare, ['boxes', 'hit', 'same', 'overlap'], ('same', 'boxes'))
+    return s[['a', 'b', 'items', 'boxes']].assign(found=_ratio(s.hit, s.boxes), f1=_ratio(s.same, s.boxes), low=s.low, high=s.high,
+                                                  iou=_ratio(s.overlap, s.hit))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #46c18994
+# %% ../../nbs/15_annotate.agreement.ipynb #a2135a2b
 def group_boxes(
     answers:dict, # annotator to boxes on one item
     iou:float=.5 # least overlap with every box of the group, 0..1
@@ -614,31 +696,33 @@ def group_boxes(
         group[p] += group.pop(q)
     return [{flat[x][0]: flat[x][1] for x in g} for g in sorted(map(sorted, group.values()))]
 
-# %% ../../nbs/15_annotate.agreement.ipynb #933e9f91
+# %% ../../nbs/15_annotate.agreement.ipynb #90a3cdbd
 def box_votes(
     data, # as for `box_agreement`
     iou:float=.5 # least overlap, 0..1
 )->Votes: # whose items are named 'item #number'
-    "Groups of matching boxes as items and their names as labels; who answered and drew nothing there says '(nothing)'"
+    "Groups of matching boxes as items and their names as labels; who drew nothing there has no vote (see `box_agreement` for misses)"
     import pandas as pd
-    rows = [(f'{item} #{k}', a, str(g[a]['label']) if a in g else '(nothing)')
-            for item, by in _answers(data).items() for k, g in enumerate(group_boxes(by, iou)) for a in by]
+    rows = [(f'{item} #{k}', a, str(b['label']))
+            for item, by in _answers(data, box_xyxy).items() for k, g in enumerate(group_boxes(by, iou)) for a, b in g.items()]
     if not rows: raise DataError('nobody drew a box')
     return Votes(pd.DataFrame(rows, columns=['item', 'annotator', 'label']))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #d5f3a431
+# %% ../../nbs/15_annotate.agreement.ipynb #74e2a16d
 def _span(s):
     "(start, end, label), checked"
-    try: a, b, l = int(s['start']), int(s['end']), s['label']
-    except (KeyError, TypeError, ValueError): raise DataError(f'{str(s)[:80]} is no span: give start, end and label') from None
+    try: a, b, l = index(s['start']), index(s['end']), s['label']
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f'{str(s)[:80]} is no span: give start and end, whole numbers, and label') from None
     if not 0 <= a < b: raise DataError(f'the span {str(s)[:80]} must have 0 <= start < end')
     return a, b, l
 
 def _segments(lists, length=None):
     "Cut a text where any span begins or ends: lengths of the pieces, and for each list the set of labels on each piece"
     lists = [[_span(s) for s in l] for l in lists]
-    cuts = sorted({0, *((length,) if length else ()), *(x for l in lists for a, b, _ in l for x in (a, b))})
-    if length and cuts[-1] > length: raise DataError(f'a span ends at {cuts[-1]}, after the end of its text ({length} characters)')
+    cuts = sorted({0, *(() if length is None else (length,)), *(x for l in lists for a, b, _ in l for x in (a, b))})
+    if length is not None and cuts[-1] > length:
+        raise DataError(f'a span ends at {cuts[-1]}, after the end of its text ({length} characters)')
     at = {c: k for k, c in enumerate(cuts)}
     said = [[set() for _ in cuts[1:]] for _ in lists]
     for mine, l in zip(said, lists):
@@ -646,20 +730,20 @@ def _segments(lists, length=None):
             for k in range(at[a], at[b]): mine[k].add(str(name))
     return np.diff(cuts), said
 
-# %% ../../nbs/15_annotate.agreement.ipynb #f4ad8fdd
+# %% ../../nbs/15_annotate.agreement.ipynb #53093d32
 def span_agreement(
     data # table or records: item, annotator, and as label or value a list of spans (`start`, `end`, `label`)
-): # DataFrame, one row a pair of annotators and one for all: items, spans, exact (F1), characters (F1)
+): # DataFrame, one row a pair and one for all: items, spans, exact (F1), low, high (of exact, 95 %), characters (F1)
     "How far annotators mark the same spans. An item counts for a pair where both answered, be it with an empty list"
     def compare(x, y):
         p, q = ({_span(s) for s in l} for l in (x, y))
         size, (s, t) = _segments([x, y])
         marked, same = (sum(n * f(u, w) for n, u, w in zip(size, s, t)) for f in (lambda u, w: len(u) + len(w), lambda u, w: len(u & w)))
         return len(p) + len(q), 2 * len(p & q), marked, 2 * same
-    s = _per_pair(data, compare, ['spans', 'hit', 'marked', 'same'])
-    return s[['a', 'b', 'items', 'spans']].assign(exact=_ratio(s.hit, s.spans), characters=_ratio(s.same, s.marked))
+    s = _per_pair(data, _span, compare, ['spans', 'hit', 'marked', 'same'], ('hit', 'spans'))
+    return s[['a', 'b', 'items', 'spans']].assign(exact=_ratio(s.hit, s.spans), low=s.low, high=s.high, characters=_ratio(s.same, s.marked))
 
-# %% ../../nbs/15_annotate.agreement.ipynb #012c1185
+# %% ../../nbs/15_annotate.agreement.ipynb #ad9cfd60
 def span_alpha(
     data, # as for `span_agreement`
     texts:dict # item to its text, or to its number of characters
@@ -667,14 +751,14 @@ def span_alpha(
     "Krippendorff's nominal alpha over characters. Raises `DataError` where a text is not known, or shorter than a span's end"
     from scipy.sparse import csr_array
     rows, size, names = [], [], {}
-    for item, by in _answers(data).items():
+    for item, by in _answers(data, _span).items():
         if len(by) < 2: continue
         if item not in texts: raise DataError(f'the text of item {item!r} is not given: alpha needs to know how long it is')
         n = texts[item] if isinstance(texts[item], (int, np.integer)) else len(texts[item])
         lengths, said = _segments(by.values(), n)
         for k, length in enumerate(lengths):
             rows.append([names.setdefault(tuple(sorted(s[k])), len(names)) for s in said]); size.append(length)
-    if not rows: raise DataError('no item has two answers: agreement needs items that two annotators labelled')
+    if not rows: raise DataError('no text with a character in it has two answers: agreement needs texts that two annotators labelled')
     n = np.array([len(r) for r in rows])
     at = np.repeat(np.arange(len(rows)), n), np.concatenate(rows)
     return _alpha(csr_array((np.ones(n.sum()), at), shape=(len(rows), len(names))), n, np.array(size, float), 'nominal', range(len(names)))

@@ -8,8 +8,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.formats.html.md""
 __all__ = ['formats', 'Item', 'Notes', 'Format', 'Imported', 'read_labels', 'write_labels', 'label_config', 'task_from_config',
            'to_dataset']
 
-# %% ../../nbs/13_annotate.formats.ipynb #5674130b
-import csv, io, json, math, os, re, shutil
+# %% ../../nbs/13_annotate.formats.ipynb #d2797989
+import csv, inspect, io, json, math, os, re, shutil
 from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
@@ -24,9 +24,10 @@ from fastcore.basics import patch, store_attr
 
 from ..samples import DataError, Samples, did_you_mean, digest, max_bytes, splits, write_json
 from ..samples import _files, _kind, _read_bytes, _read_file, _suffixes
-from .tasks import Task, show_label
+from .store import LabelStore, _bbox, _column, _outline
+from .tasks import Task, bounds_of, show_label
 
-# %% ../../nbs/13_annotate.formats.ipynb #397c1181
+# %% ../../nbs/13_annotate.formats.ipynb #2537e315
 class Item:
     "One item of a file of labels: how the file calls it, what it says of its content, and the answers"
     def __init__(self,
@@ -44,12 +45,12 @@ class Item:
         store_attr(but='answers')
         self.answers = [] if answers is None else answers
 
-# %% ../../nbs/13_annotate.formats.ipynb #fa7e8ae2
+# %% ../../nbs/13_annotate.formats.ipynb #42c0c919
 _report_columns = ['item', 'where', 'what', 'effect', 'n', 'detail']
 
 def _whole(s): return str(s).encode('utf-8', 'replace').decode()
 
-# %% ../../nbs/13_annotate.formats.ipynb #4b203cf9
+# %% ../../nbs/13_annotate.formats.ipynb #a2ffc85a
 class Notes(Counter):
     "What was strange, changed or left out"
     def __call__(self,
@@ -67,16 +68,16 @@ class Notes(Counter):
         import pandas as pd
         return pd.DataFrame([(i, w, a, e, n, d) for (i, w, a, e, d), n in self.items()], columns=_report_columns)
 
-# %% ../../nbs/13_annotate.formats.ipynb #d43ef947
+# %% ../../nbs/13_annotate.formats.ipynb #3d63503a
 formats = {}   # every format by name
 
-# %% ../../nbs/13_annotate.formats.ipynb #6e782705
+# %% ../../nbs/13_annotate.formats.ipynb #92e11541
 class Format:
     "How one format is read and written; making one registers it"
     def __init__(self,
         name:str, # what it is called in `format=`
         kinds, # kinds of task that it can hold: 'class', 'classes', 'boxes', 'spans'
-        read, # function (main file, notes, **options) -> a namespace of kind, classes, items
+        read, # function (main file, notes, **options) -> a namespace of kind, classes, items; options have defaults
         write, # function (items, task, main file, out, **options) that writes the main file and what belongs to it; `out` has
               # `samples` (the rows of the items), `notes`, and `why` (item to {shape as JSON: why it cannot be written})
         files, # names of the main file in a folder, the one that is written first
@@ -88,6 +89,16 @@ class Format:
         store_attr()
         formats[name] = self
 
+    def options(self,
+        function, # its `read` or `write`
+        given:dict # the options that were given
+    )->dict: # the same options
+        "Check options. Raises `DataError` that names one that this format does not have"
+        known = [p.name for p in inspect.signature(function).parameters.values() if p.default is not p.empty]
+        for k in given.keys() - known:
+            raise DataError(f'{self.name} has no option {k!r}{did_you_mean(k, known) if known else ": leave it out"}')
+        return given
+
     def __repr__(self):
         files = [*(f'*{s}' for s in self.suffixes * self.single), f'a folder with {self.files[0]}']
         return f'{self.name}: {", ".join(self.kinds)} · {" or ".join(files)}'
@@ -97,7 +108,7 @@ class Format:
         with open(path, 'rb') as f: head = f.read(4096).removeprefix(b'\xef\xbb\xbf').lstrip()
         return path.suffix.lower() in self.suffixes and head.startswith(self.start)
 
-# %% ../../nbs/13_annotate.formats.ipynb #38a3f50e
+# %% ../../nbs/13_annotate.formats.ipynb #337f561d
 def _main_file(path, format):
     "(Format, its main file) of what is to be read"
     p = Path(path).expanduser()
@@ -113,7 +124,7 @@ def _main_file(path, format):
         if not found: raise DataError(f'{p.name} does not look like any of {", ".join(formats)}: say format=')
     return found[0]
 
-# %% ../../nbs/13_annotate.formats.ipynb #36dd4690
+# %% ../../nbs/13_annotate.formats.ipynb #b2dbe7d2
 def _keys_of(name):
     "A name whole, without its folders, and without its suffix, too"
     whole = re.sub(r'^(\./)+|^/+', '', str(name).replace('\\', '/'))
@@ -122,7 +133,7 @@ def _keys_of(name):
 
 _own_folders = ('', 'images', 'train', 'val', 'test', 'JPEGImages')
 
-# %% ../../nbs/13_annotate.formats.ipynb #d8a97c74
+# %% ../../nbs/13_annotate.formats.ipynb #e2c50b1c
 class _Finder:
     "Looks up names among those that there are"
     def __init__(self, names):
@@ -142,7 +153,7 @@ class _Finder:
         return any(a.endswith(f'/{b}') or a == b for n in {*given, self.names[i][-1]} for w in [_keys_of(n)[0]]
                    for a, b in ((w, whole), (whole, w), (w.rsplit('.', 1)[0], whole)))
 
-# %% ../../nbs/13_annotate.formats.ipynb #5ff30ad9
+# %% ../../nbs/13_annotate.formats.ipynb #895de3ba
 def _find_item(it, find, notes):
     "The number of an item by its name, or None with a note"
     for name in [it.name] if isinstance(it.name, str) else it.name or ():
@@ -153,7 +164,7 @@ def _find_item(it, find, notes):
         return i
     notes('missing', 'left out', f'nothing here is called {it.name!r}' if it.name else 'an item without text, name or known id', it.where)
 
-# %% ../../nbs/13_annotate.formats.ipynb #c452dce7
+# %% ../../nbs/13_annotate.formats.ipynb #8d2e8dcf
 def _match(items, samples, notes):
     "The row of each item among given samples, or None"
     ids, rows, seen = {v: i for i, v in enumerate(samples['id'].to_pylist())}, {}, Counter()
@@ -173,14 +184,14 @@ def _match(items, samples, notes):
         out.append(i)
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #34736109
+# %% ../../nbs/13_annotate.formats.ipynb #4f016bd8
 def _fitting(row):
     "Suffixes that fit what a picture really is; nothing for other media"
     from PIL import Image
     if not (blob := (row.get('image') or {}).get('bytes')): return ()
     return [f'.{s}' for s in _suffixes[Image.open(io.BytesIO(blob), formats=list(_suffixes)).format].split()]
 
-# %% ../../nbs/13_annotate.formats.ipynb #11c92b98
+# %% ../../nbs/13_annotate.formats.ipynb #56ca9f27
 def _base_name(row, k):
     "A safe, unique file name for one sample"
     source = str(row.get('source') or (row.get('image') or row.get('audio') or {}).get('path') or '')
@@ -189,7 +200,7 @@ def _base_name(row, k):
     if fits and suffix.lower() not in fits: base, suffix = base + fits[0], fits[0]
     return base if not k else f'{base[:len(base) - len(suffix)]}-{row["id"][:8]}-{k}{suffix}'
 
-# %% ../../nbs/13_annotate.formats.ipynb #cc1eb0d0
+# %% ../../nbs/13_annotate.formats.ipynb #8c971b46
 def _names_of(samples):
     "The names of each sample: the file name it gets in a folder, and its source"
     rows = samples.drop(*[c for c in ('text', 'tokens') if c in samples.columns]).table.to_pylist()
@@ -200,12 +211,23 @@ def _names_of(samples):
         names.append([_base_name(row, seen[stem] if often[stem] > 1 else 0), *([row['source']] if row.get('source') else [])])
     return names
 
-# %% ../../nbs/13_annotate.formats.ipynb #754eb03f
-def _content(it, files, find, notes):
+# %% ../../nbs/13_annotate.formats.ipynb #4d2e6b00
+def _text_key(it, seen, notes):
+    "What a text is known by: its id; else itself, and how often the same annotator had it before"
+    if it.id: return it.id
+    d, who = digest(it.text), {a['annotator'] for a in it.answers if a.get('annotator')}
+    n = max((seen[d, w] for w in who), default=seen[d])
+    key = d, n, bool(who)
+    if seen[d] and not seen[key]: notes('same text', 'kept', 'a text that was there before, as an item of its own')
+    seen.update([d, key, *((d, w) for w in who)])
+    return key
+
+# %% ../../nbs/13_annotate.formats.ipynb #f56e4de1
+def _content(it, files, find, seen, notes):
     "(key, row of a new sample) of an item, or None with a note"
     ours = dict(id=it.id, digest=it.digest) if it.id and it.digest else dict(source_id=it.id) if it.id else {}
     ours |= dict(split=it.split) if it.split else {}
-    if it.text is not None: return it.id or id(it), ours | dict(text=it.text) | (dict(tokens=it.tokens) if it.tokens else {})
+    if it.text is not None: return _text_key(it, seen, notes), ours | dict(text=it.text) | (dict(tokens=it.tokens) if it.tokens else {})
     if (i := _find_item(it, find, notes)) is None: return None
     rel, path, why = files[i]
     blob, why = _read_file(path, _kind(path), why)
@@ -215,14 +237,14 @@ def _content(it, files, find, notes):
         ours = {k: v for k, v in ours.items() if k == 'split'}
     return rel, ours | {_kind(path): dict(bytes=blob, path=path.name), 'source': rel}
 
-# %% ../../nbs/13_annotate.formats.ipynb #9a106f20
+# %% ../../nbs/13_annotate.formats.ipynb #5f6a0656
 def _new_samples(items, root, notes):
     "Samples made of what the items hold, and the row of each item"
     media = any(it.text is None for it in items)
     files = [(p.relative_to(root).as_posix(), p, why) for p, why in _files(root) if _kind(p) in ('image', 'audio')] if media else []
-    find, row_of, rows, at = _Finder([[f[0]] for f in files]), {}, [], []
+    find, seen, row_of, rows, at = _Finder([[f[0]] for f in files]), Counter(), {}, [], []
     for it in items:
-        got = _content(it, files, find, notes)
+        got = _content(it, files, find, seen, notes)
         if got and got[0] not in row_of: row_of[got[0]] = len(rows); rows.append(got[1])
         at.append(None if got is None else row_of[got[0]])
     if not rows:
@@ -234,15 +256,7 @@ def _new_samples(items, root, notes):
         for r in rows: r.pop('split', None)
     return Samples.from_rows(rows), at
 
-# %% ../../nbs/13_annotate.formats.ipynb #92fcfddd
-def _size(samples, i):
-    "(width, height) of the upright picture"
-    from PIL import Image
-    im = Image.open(io.BytesIO(samples['image'][i].as_py()['bytes']))
-    if im.format == 'PNG': im.load()                                   # its EXIF may stand at the end
-    return im.size[::-1] if im.getexif().get(0x0112) in (5, 6, 7, 8) else im.size
-
-# %% ../../nbs/13_annotate.formats.ipynb #6341c274
+# %% ../../nbs/13_annotate.formats.ipynb #7f4d456e
 def _scaled(s, size):
     "A shape in pixels; with `rel` it comes in shares of width and height"
     if not s.get('rel'): return s
@@ -251,7 +265,7 @@ def _scaled(s, size):
     if 'box' in s: return s | dict(box=[v * o for v, o in zip(s['box'], (w, h, w, h))])
     return s | dict(points=[[x * w, y * h] for x, y in s['points']])
 
-# %% ../../nbs/13_annotate.formats.ipynb #8e0cd29c
+# %% ../../nbs/13_annotate.formats.ipynb #e91c204d
 def _cut(s, size):
     "A shape within the picture; None where nothing is left of it"
     def at(v, n): return min(max(v, 0), n)
@@ -261,11 +275,11 @@ def _cut(s, size):
     if (w and x1 == x2) or (h and y1 == y2): return None
     return s | dict(box=[x1, y1, x2 - x1, y2 - y1])
 
-# %% ../../nbs/13_annotate.formats.ipynb #d5c9fb5e
+# %% ../../nbs/13_annotate.formats.ipynb #20fec5e9
 def _flat(s): return [v for p in s['points'] for v in p] if 'points' in s else s['box']
 def _apart(s, t): return max(abs(a - b) for a, b in zip(_flat(s), _flat(t)))
 
-# %% ../../nbs/13_annotate.formats.ipynb #7dc95ad6
+# %% ../../nbs/13_annotate.formats.ipynb #3b5343f3
 def _fit_boxes(value, task, sample, note):
     "Shapes as the task stores them"
     out = []
@@ -282,7 +296,7 @@ def _fit_boxes(value, task, sample, note):
         out.append(cut)
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #61e51d64
+# %% ../../nbs/13_annotate.formats.ipynb #d93b3ffc
 def _fit_spans(value, task, sample, note):
     "Spans as the task stores them"
     out = []
@@ -296,7 +310,7 @@ def _fit_spans(value, task, sample, note):
         else: out.append(t)
     return task.check(out)
 
-# %% ../../nbs/13_annotate.formats.ipynb #fbcc56b0
+# %% ../../nbs/13_annotate.formats.ipynb #5307dcdd
 def _fit_class(value, task, sample, note):
     "A class"
     if isinstance(value, list) and len(value) == 1: value = value[0]
@@ -310,26 +324,18 @@ def _fit_classes(value, task, sample, note):
         except DataError as e: note('no class', 'left out', e)
     return task.check(out)
 
-# %% ../../nbs/13_annotate.formats.ipynb #ed83d962
+# %% ../../nbs/13_annotate.formats.ipynb #15c713c1
 _fit = {'boxes': _fit_boxes, 'spans': _fit_spans, 'class': _fit_class, 'classes': _fit_classes}
 _fields = ('annotator', 'source', 'source_version', 'score', 'seconds', 'time', 'proposal')
 
-# %% ../../nbs/13_annotate.formats.ipynb #572e9d5c
-def _bounds_of(samples, i, task):
-    "What of a sample bounds its answers: the size of a picture, a text"
-    if task.kind == 'boxes' and 'image' not in samples.columns: raise DataError('boxes are drawn on pictures, and these samples have none')
-    if task.kind == 'boxes': return dict(size=_size(samples, i))
-    if task.kind == 'spans' and 'text' not in samples.columns: raise DataError('spans are marked in text, and these samples have none')
-    return dict(text=samples['text'][i].as_py() or '') if task.kind == 'spans' else {}
-
-# %% ../../nbs/13_annotate.formats.ipynb #fba19ebf
+# %% ../../nbs/13_annotate.formats.ipynb #e1eb76f4
 def _labels(got, rows, samples, task, notes):
     "The labels as a table of item, value and what is known of them"
     import pandas as pd
     ids, out = samples['id'].to_pylist(), []
     for it, i in zip(got.items, rows):
         if i is None or not it.answers: continue
-        sample = _bounds_of(samples, i, task)
+        sample = bounds_of(samples, i, task)
         def note(what, effect, detail): notes(what, effect, detail, it.where, ids[i])
         if it.size and sample.get('size', it.size) != it.size: note('another size', 'kept', f'{it.size}, in truth {sample["size"]}')
         for a in it.answers:
@@ -372,7 +378,7 @@ class Imported:
         counts = self.report.groupby(['what', 'effect'], sort=False).n.sum().reset_index().to_html(index=False) if len(self.report) else ''
         return f'<p>{escape(repr(self))}</p><div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>{counts}'
 
-# %% ../../nbs/13_annotate.formats.ipynb #0897f3ec
+# %% ../../nbs/13_annotate.formats.ipynb #bc4394f9
 def read_labels(
     path, # file or folder; or a `datasets.Dataset`
     format:str=None, # a name in `formats`; None: guessed
@@ -383,7 +389,7 @@ def read_labels(
     "Read labels that some tool has written. Raises `DataError` that names file and line where nothing of it can be used"
     notes = Notes()
     f, main = (formats['dataset'], path) if hasattr(path, 'features') else _main_file(path, format)
-    got = f.read(main, notes, **kw)
+    got = f.read(main, notes, **f.options(f.read, kw))
     return _imported(got, _root(main), samples, task, notes)
 
 # %% ../../nbs/13_annotate.formats.ipynb #6702634f
@@ -495,7 +501,7 @@ def _meta(row, note):
     for k in (k for k, v in out.items() if v is None): note('not read', 'left out', f'{k}: {row[k]!r}')
     return {k: v for k, v in out.items() if v is not None}
 
-# %% ../../nbs/13_annotate.formats.ipynb #320c17d6
+# %% ../../nbs/13_annotate.formats.ipynb #725470e3
 def _text_of(row, *keys): return next((row[k] for k in keys if isinstance(row.get(k), str)), None)
 def _id_of(row): return None if _id(row.get('id')) is None else str(row['id'])
 def _tokens_of(row): return v if isinstance(v := row.get('tokens'), list) and all(isinstance(t, str) for t in v) else None
@@ -504,8 +510,10 @@ def _item(row, where, file, notes):
     "(Item, kind) of a flat dictionary"
     for k in row.keys() - _known: notes('not read', 'left out', f'the key {k!r}', file)
     kind, value = _answer(row)
+    split = splits.get(str(row.get('split')).lower())
+    if row.get('split') and not split: notes('another split', 'left out', f'{row["split"]!r} is none of {", ".join(splits)}', file)
     it = Item(where, _text_of(row, 'file_name', 'file', 'image'), _id_of(row), _text_of(row, 'digest'), _text_of(row, 'text'),
-              _tokens_of(row), split=splits.get(str(row.get('split')).lower(), _text_of(row, 'split')))
+              _tokens_of(row), split=split)
     if kind: it.answers = [dict(value=value) | _meta(row, lambda *a: notes(*a, where))]
     elif it.text or it.name: notes('no answer', 'kept', 'an item without label, labels, spans or boxes', file)
     return it, kind
@@ -570,22 +578,33 @@ def _read_jsonl(path, notes):
 # %% ../../nbs/13_annotate.formats.ipynb #130c96bd
 Format('jsonl', ['class', 'classes', 'boxes', 'spans'], _read_jsonl, _write_jsonl, ['labels.jsonl'], ['.jsonl', '.ndjson'])
 
-# %% ../../nbs/13_annotate.formats.ipynb #e06e0108
+# %% ../../nbs/13_annotate.formats.ipynb #f666da7c
 def _frame(labels):
     "Labels as a table, from a table or a dictionary"
     import pandas as pd
     df = pd.DataFrame(dict(item=list(labels), value=list(labels.values()))) if isinstance(labels, dict) else labels
-    if not {'item', 'value'} <= set(df.columns):
-        raise DataError('labels are a dictionary of item to value, or a table with the columns item and value')
+    if not {'item', 'value'} <= set(getattr(df, 'columns', ())):
+        raise DataError('labels are a LabelStore, a dictionary of item to value, or a table with the columns item and value')
     columns = [c for c in ('item', 'value', *_fields) if c in df.columns]
     def plain(v): return None if isinstance(v, float) and math.isnan(v) or v is None or v is pd.NaT else v
     return [{k: v for k in columns if (v := plain(r[k])) is not None} for r in df[columns].to_dict('records')]
 
-# %% ../../nbs/13_annotate.formats.ipynb #b1f199f2
+# %% ../../nbs/13_annotate.formats.ipynb #5717cc54
+def _in_store(labels, task, notes):
+    "What a store says of a task, as a table; other labels as they are"
+    import pandas as pd
+    if not isinstance(labels, LabelStore): return labels
+    said, final, best = labels.labels(task), labels.decisions(task), labels.decided(task)
+    over = said['item'].isin(final['item'])
+    if len(final): notes('decided', 'changed', f'by a reviewer: {len(final)} items, in place of {over.sum()} labels')
+    said = said[~over].assign(wins=lambda d: [v == best[i] for i, v in zip(d['item'], d['value'])]).sort_values('wins', kind='stable')
+    return pd.concat([d for d in (said, final) if len(d)] or [said])
+
+# %% ../../nbs/13_annotate.formats.ipynb #4c1c5a3a
 def _checked(samples, task, labels, notes):
     "Row number to answers that the task accepts"
     said, rows = {}, {v: i for i, v in enumerate(samples['id'].to_pylist())}
-    for r in _frame(labels):
+    for r in _frame(_in_store(labels, task, notes)):
         if r['item'] not in rows: notes('no such item', 'left out', 'the label is of none of these samples', item=r['item']); continue
         try: value = task.check(r.get('value'))
         except DataError as e: raise DataError(f'the label of {r["item"]!r} does not answer the task: {e}') from None
@@ -593,19 +612,19 @@ def _checked(samples, task, labels, notes):
     if not said: raise DataError('there are no labels of these samples to write')
     return dict(sorted(said.items()))
 
-# %% ../../nbs/13_annotate.formats.ipynb #939a15bb
+# %% ../../nbs/13_annotate.formats.ipynb #7894fdef
 def _placed(f, names, split, folder, sources):
     "How a picture is called in the file: by its place in the folder, else by its source where no other has the same"
-    split = {'valid': 'val', None: 'train'}.get(split, split)
+    split = re.sub(r'[^\w-]', '_', {'valid': 'val', None: 'train'}.get(split, split))[:80] or '_'
     return f.place.format(name=names[0], split=split) if folder else names[-1] if sources[names[-1]] == 1 else names[0]
 
-# %% ../../nbs/13_annotate.formats.ipynb #38cb3b9e
+# %% ../../nbs/13_annotate.formats.ipynb #6750d830
 def _items(samples, task, labels, f, folder, notes):
     "(items to write, their rows) in the order of the samples"
     said, names, out = _checked(samples, task, labels, notes), _names_of(samples), []
     sources = Counter(n[-1] for n in names)
     for i, answers in said.items():
-        row, bounds = samples[i], _bounds_of(samples, i, task)
+        row, bounds = samples[i], bounds_of(samples, i, task)
         media = row.get('image') or row.get('audio')
         it = Item(row['id'], None, row['id'], row['digest'], row.get('text'), row.get('tokens'), bounds.get('size'), row.get('split'))
         it.answers = answers
@@ -613,7 +632,7 @@ def _items(samples, task, labels, f, folder, notes):
         out.append(it)
     return out, list(said)
 
-# %% ../../nbs/13_annotate.formats.ipynb #e5b60465
+# %% ../../nbs/13_annotate.formats.ipynb #f114e8d8
 def _shape_key(s): return json.dumps(s, sort_keys=True, ensure_ascii=False, default=str)
 
 def _lost_value(kind, before, after, why, note):
@@ -625,7 +644,7 @@ def _lost_value(kind, before, after, why, note):
         note('value', 'changed' if came else 'left out', f'{s}{came}{why.get(_shape_key(s), "")}')
     if not gone: note('value', 'changed', 'the order' if not new else f'{new} were not there before')
 
-# %% ../../nbs/13_annotate.formats.ipynb #f348fd1c
+# %% ../../nbs/13_annotate.formats.ipynb #c6c37ba3
 def _compare(kind, before, after, why, note):
     "Note what of the answers to an item did not come back"
     left = list(after)
@@ -640,7 +659,7 @@ def _compare(kind, before, after, why, note):
             if was in (None, came): continue
             note(k, *('left out', was) if came is None else ('changed', f'{was!r} came back as {came!r}'))
 
-# %% ../../nbs/13_annotate.formats.ipynb #8157bb39
+# %% ../../nbs/13_annotate.formats.ipynb #97a5ebdb
 def _measure(f, main, samples, task, items, why, notes, kw):
     "Read back what was written, and note what is missing"
     def read(**k): return _imported(f.read(main, Notes(), **kw), main.parent, samples, notes=Notes(), **k)
@@ -655,7 +674,7 @@ def _measure(f, main, samples, task, items, why, notes, kw):
     for it in items: _compare(task.kind, it.answers, after.pop(it.id, []), why.get(it.id, {}), lambda *a: notes(*a, item=it.id))
     for i in after: notes('label', 'changed', 'came back, and was not there before', item=i)
 
-# %% ../../nbs/13_annotate.formats.ipynb #76b4f026
+# %% ../../nbs/13_annotate.formats.ipynb #3acf0ff2
 def _target(path, format):
     "(Format, path, whether it is a folder) of what is to be written"
     p = Path(path).expanduser()
@@ -670,25 +689,47 @@ def _target(path, format):
         raise DataError(f'{p.name} is a name for {fits[0].name}, not for {f.name}: give {f.name} a folder{also}')
     return f, p, f not in fits
 
-# %% ../../nbs/13_annotate.formats.ipynb #af35fba0
+# %% ../../nbs/13_annotate.formats.ipynb #5449b61c
+def _check_kind(f, task):
+    "Raise `DataError` where a format does not hold the answers to a task"
+    if not isinstance(task, Task): raise DataError(f'{task!r:.40} is no task: give the Task itself')
+    able = ', '.join(g.name for g in formats.values() if task.kind in g.kinds)
+    if task.kind not in f.kinds:
+        raise DataError(f'{f.name} does not hold {task.kind}, only {", ".join(f.kinds)}: {f"take {able}" if able else "no format does"}')
+
+# %% ../../nbs/13_annotate.formats.ipynb #e6357808
+def _check_place(path, folder, overwrite):
+    "Make the parent of a place to write to. Raises `DataError` where we may not write"
+    if path.name in ('', '..'): raise DataError(f'{path} is no name for labels: give the name of a new file or folder')
+    if path.exists() and not overwrite: raise DataError(f'{path.name} exists already: choose another name, or pass overwrite=True')
+    if path.exists() and path.is_dir() != folder:
+        raise DataError(f'{path.name} is a {"file" if folder else "folder"}, not what is to be written: choose another name')
+    if folder and path.exists() and any(path.iterdir()) and not (path/'task.json').is_file():
+        raise DataError(f'{path.name} holds no task.json, so it was not written here: choose another name, or remove it yourself')
+    try: path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise DataError(f'nothing can be written in {path.parent.name}: {e.strerror}') from None
+
+def _beside(path, suffix): return path.with_name(f'.{path.name[:80]}.{os.getpid()}.{suffix}')
+
+# %% ../../nbs/13_annotate.formats.ipynb #fb81ce2d
 def write_labels(
     samples:Samples, # what was labelled
     task, # the question
-    labels, # item to value; or a table with the columns item and value, as `store.labels(task)` gives it
+    labels, # a `LabelStore` (a reviewer's decision wins); item to value; or a table with the columns item and value
     path, # a file (labels alone) or a folder (with pictures and task)
     format:str=None, # a name in `formats`; None: by the name of the file
     overwrite:bool=False, # True: replace what is there
     **kw # options of the format
 ): # a DataFrame of item, where, what, effect, n, detail: what the format could not hold
-    "Write labels, all or nothing, and say what is lost. Raises `DataError` for a kind of label that the format does not know"
+    "Write labels, all or nothing, and say what is lost. Raises `DataError` for a kind of label that the format does not hold"
     notes = Notes()
     f, path, folder = _target(path, format)
-    able = ', '.join(g.name for g in formats.values() if task.kind in g.kinds)
-    if task.kind not in f.kinds: raise DataError(f'{f.name} does not hold {task.kind}: take {able}')
-    if path.exists() and not overwrite: raise DataError(f'{path.name} exists already: choose another name, or pass overwrite=True')
+    _check_kind(f, task)
+    kw = f.options(f.write, kw)
+    _check_place(path, folder, overwrite)
     items, rows = _items(samples, task, labels, f, folder, notes)
     out = SimpleNamespace(why={}, samples=samples[rows], notes=notes)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    tmp = _beside(path, 'tmp')
     try:
         if folder: _write_folder(tmp, items, task)
         main = tmp/f.files[0] if folder else tmp
@@ -698,32 +739,39 @@ def write_labels(
     except BaseException: _remove(tmp); raise
     return notes.frame()
 
-# %% ../../nbs/13_annotate.formats.ipynb #97905651
+# %% ../../nbs/13_annotate.formats.ipynb #fd0fde58
 def _write_folder(root, items, task):
     "The pictures and the task of a folder of labels"
     root.mkdir(parents=True)
     write_json(root/'task.json', task.to_dict())
     for it in items:
         if it.blob is None: continue
-        (root/it.name).parent.mkdir(parents=True, exist_ok=True)
-        (root/it.name).write_bytes(it.blob)
+        p = root/it.name
+        if not p.resolve().is_relative_to(root.resolve()): raise DataError(f'{it.name!r} leaves the folder: give the sample another source')
+        p.parent.mkdir(parents=True, exist_ok=True)
+        p.write_bytes(it.blob)
 
-# %% ../../nbs/13_annotate.formats.ipynb #29f7a46c
+# %% ../../nbs/13_annotate.formats.ipynb #7d71ac29
 def _remove(p):
     "Remove a file or a folder of ours"
     if p.is_dir() and not p.is_symlink(): shutil.rmtree(p, ignore_errors=True)
     else: p.unlink(missing_ok=True)
 
 def _put(tmp, path):
-    "Move what was written to its place"
-    if path.is_dir(): _remove(path)
-    os.replace(tmp, path)
+    "Move what was written to its place; what was there goes when the new stands"
+    old = _beside(path, 'old')
+    if folder := path.is_dir(): path.rename(old)
+    try: os.replace(tmp, path)
+    except BaseException:
+        if folder: old.rename(path)
+        raise
+    _remove(old)
 
-# %% ../../nbs/13_annotate.formats.ipynb #a3879f0b
+# %% ../../nbs/13_annotate.formats.ipynb #5bbbfd35
 _formula = tuple("=+-@\t\r\n'＝＋－＠")
 _json_cells = ('labels', 'boxes', 'spans', 'entities', 'objects', 'tokens', 'proposal')
 
-# %% ../../nbs/13_annotate.formats.ipynb #2d2f1ace
+# %% ../../nbs/13_annotate.formats.ipynb #faf5955a
 def _write_csv(items, task, main, out):
     "One record an answer"
     rows = [_row(it, a, task) for it in items for a in it.answers]
@@ -735,7 +783,7 @@ def _write_csv(items, task, main, out):
         w.writerow(n + "'" * r for n, r in zip(names, risky))
         w.writerows([f"'{v}" if r and v.startswith(_formula) else v for v, r in zip(c, risky)] for c in cells)
 
-# %% ../../nbs/13_annotate.formats.ipynb #e80fb3bc
+# %% ../../nbs/13_annotate.formats.ipynb #007a0326
 def _csv_records(b, where):
     "Records of a CSV file with the line on which each ends; raises `DataError` that names the line"
     try: text = b.decode('utf-8-sig')
@@ -746,7 +794,7 @@ def _csv_records(b, where):
     except csv.Error as e: raise DataError(f'{where}, line {reader.line_num}, is no CSV: {e}') from None
     finally: csv.field_size_limit(limit)
 
-# %% ../../nbs/13_annotate.formats.ipynb #95489eb2
+# %% ../../nbs/13_annotate.formats.ipynb #73b7a0f9
 def _csv_row(names, cells, where, notes):
     "A record as a flat dictionary"
     row = {}
@@ -759,7 +807,7 @@ def _csv_row(names, cells, where, notes):
         row[n] = v
     return row
 
-# %% ../../nbs/13_annotate.formats.ipynb #43ec448c
+# %% ../../nbs/13_annotate.formats.ipynb #1bfdf74b
 def _read_csv(path, notes):
     "One record an answer"
     records = _csv_records(_read_bytes(path, _max_json), path.name)
@@ -773,10 +821,10 @@ def _read_csv(path, notes):
         else: notes('ragged', 'left out', f'{len(cells)} fields where the header has {len(names)}', where)
     return _of_rows(rows, path.name, notes)
 
-# %% ../../nbs/13_annotate.formats.ipynb #9585941c
+# %% ../../nbs/13_annotate.formats.ipynb #c79925f4
 Format('csv', ['class', 'classes', 'boxes', 'spans'], _read_csv, _write_csv, ['labels.csv'], ['.csv'])
 
-# %% ../../nbs/13_annotate.formats.ipynb #15205836
+# %% ../../nbs/13_annotate.formats.ipynb #b553ea7d
 def _records(d, key, known, where, notes):
     "The dictionaries of a list in a JSON object; keys that are not read are noted"
     v = d.get(key) or []
@@ -788,7 +836,7 @@ def _records(d, key, known, where, notes):
                 if r[k] not in (None, '', [], {}): notes('not read', 'left out', f'the key {k!r} of {key}', where)
     return [r for r in v if isinstance(r, dict)]
 
-# %% ../../nbs/13_annotate.formats.ipynb #e8e34e67
+# %% ../../nbs/13_annotate.formats.ipynb #55fcb74d
 def _coco_classes(cats, where, notes):
     "Category id to class name, in order of the ids"
     out = {}
@@ -800,7 +848,7 @@ def _coco_classes(cats, where, notes):
     if ids and max(ids) - min(ids) >= len(ids): notes('category ids', 'kept', f'gaps in {min(ids)}-{max(ids)}: classes go by name', where)
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #0daaf1c2
+# %% ../../nbs/13_annotate.formats.ipynb #639946dc
 def _coco_shapes(a, label, note):
     "The shapes of one annotation"
     seg = a.get('segmentation')
@@ -813,7 +861,7 @@ def _coco_shapes(a, label, note):
         if parts: return [dict(label=label, points=[[p[i], p[i+1]] for i in range(0, len(p), 2)]) for p in parts]
     return [dict(label=label, box=a.get('bbox'))]
 
-# %% ../../nbs/13_annotate.formats.ipynb #f1e99274
+# %% ../../nbs/13_annotate.formats.ipynb #06db0282
 def _coco_images(images, where, notes):
     "Items, and image id to item"
     by_id, by_name = {}, {}
@@ -827,11 +875,11 @@ def _coco_images(images, where, notes):
             by_id[i] = by_name.setdefault(name, Item(place, name, size=size if len(size) == 2 else None, answers=[dict(value=[])]))
     return list(by_name.values()), by_id
 
-# %% ../../nbs/13_annotate.formats.ipynb #7f193b30
+# %% ../../nbs/13_annotate.formats.ipynb #b110258f
 _coco_keys = dict(categories={'id', 'name'}, images={'id', 'file_name', 'width', 'height'},
                   annotations={'id', 'image_id', 'category_id', 'bbox', 'segmentation', 'area', 'iscrowd'})
 
-# %% ../../nbs/13_annotate.formats.ipynb #698b1b8a
+# %% ../../nbs/13_annotate.formats.ipynb #4811b258
 def _read_coco(path, notes):
     "Images, annotations, categories"
     d, where = _json(path, notes), path.name
@@ -845,7 +893,7 @@ def _read_coco(path, notes):
         notes('empty', 'kept', f'{none} pictures without annotations: read as "nothing there"', where)
     return SimpleNamespace(kind='boxes', classes=list(dict.fromkeys(names.values())), items=items)
 
-# %% ../../nbs/13_annotate.formats.ipynb #f4946a6e
+# %% ../../nbs/13_annotate.formats.ipynb #e940fe12
 def _coco_annotations(anns, names, by_id, notes):
     "Put annotations to their items"
     seen = Counter(_id(a.get('id')) for a in anns)
@@ -856,13 +904,7 @@ def _coco_annotations(anns, names, by_id, notes):
         elif label is None: notes('no category', 'left out', f'there is no category {a.get("category_id")!r}', where)
         else: it.answers[0]['value'] += _coco_shapes(a, label, lambda *x: notes(*x, where))
 
-# %% ../../nbs/13_annotate.formats.ipynb #63f9acd5
-def _bounds(s):
-    "[x, y, width, height] of a shape"
-    if 'box' in s: return s['box']
-    xs, ys = zip(*s['points'])
-    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-
+# %% ../../nbs/13_annotate.formats.ipynb #a869371b
 def _area(s):
     "Pixels in a shape (for a polygon the shoelace formula)"
     if 'box' in s: return s['box'][2] * s['box'][3]
@@ -870,21 +912,21 @@ def _area(s):
 
 def _last(it): return it.answers[-1]['value']
 
-# %% ../../nbs/13_annotate.formats.ipynb #1117b638
+# %% ../../nbs/13_annotate.formats.ipynb #de894e61
 def _write_coco(items, task, main, out):
     "Images, annotations, categories, numbered from 1"
     cat, anns = {c: i for i, c in enumerate(task.classes, 1)}, []
     for i, it in enumerate(items, 1):
         for s in _last(it):
-            anns.append(dict(id=len(anns) + 1, image_id=i, category_id=cat[s['label']], bbox=_bounds(s), area=_area(s), iscrowd=0,
-                             segmentation=[[v for p in s['points'] for v in p]] if 'points' in s else []))
+            anns.append(dict(id=len(anns) + 1, image_id=i, category_id=cat[s['label']], bbox=_bbox(s), area=_area(s), iscrowd=0,
+                             segmentation=_outline(s)))
     images = [dict(id=i, file_name=it.name, width=it.size[0], height=it.size[1]) for i, it in enumerate(items, 1)]
     main.write_text(json.dumps(dict(info=dict(description=task.name), images=images, annotations=anns,
         categories=[dict(id=i, name=c) for c, i in cat.items()]), ensure_ascii=False), encoding='utf-8')
 
 Format('coco', ['boxes'], _read_coco, _write_coco, ['annotations.json'], ['.json'], b'{')
 
-# %% ../../nbs/13_annotate.formats.ipynb #5c2906e2
+# %% ../../nbs/13_annotate.formats.ipynb #707067e9
 def _yaml(path):
     "Bounded YAML without aliases"
     import yaml
@@ -898,7 +940,7 @@ def _yaml(path):
         raise DataError(f'{path.name}, line {getattr(getattr(e, "problem_mark", None), "line", 0) + 1}, is no YAML: {e}'[:300]) from None
     except RecursionError: raise DataError(f'{path.name}, line 1, is nested too deep to be read') from None
 
-# %% ../../nbs/13_annotate.formats.ipynb #818de185
+# %% ../../nbs/13_annotate.formats.ipynb #37fced6c
 def _yolo_names(path, notes):
     "Class number to name"
     if path.name == 'classes.txt': return dict(enumerate(_read_bytes(path, 2**20).decode('utf-8', 'replace').splitlines()))
@@ -909,7 +951,7 @@ def _yolo_names(path, notes):
     for k in d.keys() - {'path', 'train', 'val', 'test', 'names', 'nc'}: notes('not read', 'left out', f'the key {k!r}', path.name)
     return {k: str(v) for k, v in names.items() if isinstance(k, int)}
 
-# %% ../../nbs/13_annotate.formats.ipynb #a075b506
+# %% ../../nbs/13_annotate.formats.ipynb #bf6f1392
 def _yolo_shape(line, names):
     "A line of a label file; raises `DataError` where it is none"
     try: k, *v = [float(x) for x in line.split()]
@@ -920,7 +962,7 @@ def _yolo_shape(line, names):
     if len(v) < 6 or len(v) % 2: raise DataError(f'{len(v)} numbers are neither a box nor a polygon: {line[:60]!r}')
     return dict(label=names[int(k)], rel=True, points=[[v[i], v[i+1]] for i in range(0, len(v), 2)])
 
-# %% ../../nbs/13_annotate.formats.ipynb #3f595d16
+# %% ../../nbs/13_annotate.formats.ipynb #e3036b9a
 def _yolo_answer(path, rel, names, notes):
     "The shapes in a label file"
     out = []
@@ -931,7 +973,7 @@ def _yolo_answer(path, rel, names, notes):
         if len(line.split()) == 6: notes('not read', 'left out', 'the sixth number, a confidence', rel)
     return [dict(value=out)]
 
-# %% ../../nbs/13_annotate.formats.ipynb #520b738b
+# %% ../../nbs/13_annotate.formats.ipynb #fc20c30d
 def _label_paths(p):
     "Where the label file of a picture may stand"
     parts = list(p.parts)
@@ -939,7 +981,7 @@ def _label_paths(p):
     swapped = [Path(*parts[:at[-1]], 'labels', *parts[at[-1]+1:])] if at else []
     return [q.with_suffix('.txt') for q in (*swapped, p)]
 
-# %% ../../nbs/13_annotate.formats.ipynb #1a0b51e7
+# %% ../../nbs/13_annotate.formats.ipynb #623e0221
 def _read_yolo(path, notes):
     "A text file a picture"
     names, root, items = _yolo_names(path, notes), path.parent, []
@@ -956,15 +998,15 @@ def _read_yolo(path, notes):
         items.append(Item(p.as_posix(), p.stem, answers=_yolo_answer(root/p, p.as_posix(), names, notes)))
     return SimpleNamespace(kind='boxes', classes=[names[k] for k in sorted(names)], items=items)
 
-# %% ../../nbs/13_annotate.formats.ipynb #385461f7
+# %% ../../nbs/13_annotate.formats.ipynb #91d5904e
 def _yolo_line(s, size, polygons, index):
     "A shape as a line"
-    x, y, w, h = _bounds(s)
+    x, y, w, h = _bbox(s)
     if polygons: v = [o / n for p in s.get('points', [[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) for o, n in zip(p, size)]
     else: v = [(x + w / 2) / size[0], (y + h / 2) / size[1], w / size[0], h / size[1]]
     return ' '.join([str(index[s['label']]), *(f'{o:.10g}' for o in v)])
 
-# %% ../../nbs/13_annotate.formats.ipynb #3067c34b
+# %% ../../nbs/13_annotate.formats.ipynb #7b9cb9a3
 def _write_yolo(items, task, main, out):
     "A text file a picture, and the names"
     import yaml
@@ -980,11 +1022,11 @@ def _write_yolo(items, task, main, out):
     d = dict(path='.', **d, **(dict(test='images/test') if 'images/test' in parts else {}), names=dict(enumerate(task.classes)))
     main.write_text(yaml.safe_dump(d, sort_keys=False, allow_unicode=True), encoding='utf-8')
 
-# %% ../../nbs/13_annotate.formats.ipynb #df3ae279
+# %% ../../nbs/13_annotate.formats.ipynb #044fb724
 Format('yolo', ['boxes'], _read_yolo, _write_yolo, ['data.yaml', 'classes.txt'], ['.yaml', '.yml'],
        place='images/{split}/{name}', single=False)
 
-# %% ../../nbs/13_annotate.formats.ipynb #b9c03932
+# %% ../../nbs/13_annotate.formats.ipynb #9acec844
 def _xml(b, where, depth=50):
     "Bounded XML without a document type; raises `DataError` that names file and line"
     tree, p, level = TreeBuilder(), expat.ParserCreate(), []
@@ -1002,7 +1044,7 @@ def _xml(b, where, depth=50):
         raise DataError(f'{where}, line {getattr(e, "lineno", 1)}, is no XML: {e}') from None
     return tree.close()
 
-# %% ../../nbs/13_annotate.formats.ipynb #2630ae18
+# %% ../../nbs/13_annotate.formats.ipynb #97367ace
 def _voc_shape(o, origin, note):
     "One object"
     box = o.find('bndbox')
@@ -1017,7 +1059,7 @@ def _voc_shape(o, origin, note):
         (x1, x2), (y1, y2) = sorted((x1, x2)), sorted((y1, y2))
     return [dict(label=o.findtext('name') or '', box=[x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin])]
 
-# %% ../../nbs/13_annotate.formats.ipynb #2effc4dd
+# %% ../../nbs/13_annotate.formats.ipynb #afac331a
 def _voc_item(path, origin, split, notes):
     "One XML file"
     root = _xml(_read_bytes(path, 16 * 2**20), path.name)
@@ -1028,7 +1070,7 @@ def _voc_item(path, origin, split, notes):
     value = [s for o in root.findall('object') for s in _voc_shape(o, origin, lambda *a: notes(*a, path.name))]
     return Item(path.name, root.findtext('filename') or path.stem, size=size, split=split.get(path.stem), answers=[dict(value=value)])
 
-# %% ../../nbs/13_annotate.formats.ipynb #98a33c8e
+# %% ../../nbs/13_annotate.formats.ipynb #29ba6875
 def _voc_splits(root):
     "File stem to split, of the lists in ImageSets/Main"
     out = {}
@@ -1039,7 +1081,7 @@ def _voc_splits(root):
         out |= {l.split()[0]: splits[name] for l in lines if l.strip()}
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #1dc6c8b8
+# %% ../../nbs/13_annotate.formats.ipynb #031e0435
 def _read_voc(path, notes,
     origin:int=0 # 0: corners are edges, xmin = 0 at the left; 1: pixels counted from 1, the last one inside (the devkit)
 ):
@@ -1056,7 +1098,7 @@ def _read_voc(path, notes,
             notes('file', 'left out', e, p.name)
     return SimpleNamespace(kind='boxes', classes=_classes_used(items, 'boxes'), items=items)
 
-# %% ../../nbs/13_annotate.formats.ipynb #73d02e86
+# %% ../../nbs/13_annotate.formats.ipynb #9f147c17
 _no_xml = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
 
 def _x(s):
@@ -1064,15 +1106,15 @@ def _x(s):
     if _no_xml.search(s): raise DataError(f'{s!r} holds a character that XML cannot hold: rename it')
     return escape(s).replace('\r', '&#13;')
 
-# %% ../../nbs/13_annotate.formats.ipynb #2cd00708
+# %% ../../nbs/13_annotate.formats.ipynb #0f126946
 def _voc_object(s, origin):
     "A shape as XML"
-    x, y, w, h = _bounds(s)
+    x, y, w, h = _bbox(s)
     corners = zip(('xmin', 'ymin', 'xmax', 'ymax'), (x + origin, y + origin, x + w, y + h))
     return (f'<object><name>{_x(s["label"])}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>'
             f'<bndbox>{"".join(f"<{k}>{v:.10g}</{k}>" for k, v in corners)}</bndbox></object>\n')
 
-# %% ../../nbs/13_annotate.formats.ipynb #52ad1028
+# %% ../../nbs/13_annotate.formats.ipynb #eb664be4
 def _write_voc(items, task, main, out, origin=0):
     "An XML file a picture, and the lists of splits"
     main.mkdir()
@@ -1089,10 +1131,10 @@ def _write_voc(items, task, main, out, origin=0):
             (main.parent/'ImageSets'/'Main').mkdir(parents=True, exist_ok=True)
             with open(main.parent/'ImageSets'/'Main'/f'{split}.txt', 'a') as f: f.write(stem + '\n')
 
-# %% ../../nbs/13_annotate.formats.ipynb #6ed065f6
+# %% ../../nbs/13_annotate.formats.ipynb #3bcedf67
 Format('voc', ['boxes'], _read_voc, _write_voc, ['Annotations'], ['.xml'], place='JPEGImages/{name}', single=False)
 
-# %% ../../nbs/13_annotate.formats.ipynb #3bf268f2
+# %% ../../nbs/13_annotate.formats.ipynb #86699d53
 def _ls_percent(s, size):
     "A shape in percent of the picture"
     w, h = size
@@ -1100,7 +1142,7 @@ def _ls_percent(s, size):
     at = [100 * v / n for v, n in zip(s['box'], (w, h, w, h))]
     return dict(zip(('x', 'y', 'width', 'height'), at)) | dict(rotation=0, rectanglelabels=[s['label']])
 
-# %% ../../nbs/13_annotate.formats.ipynb #7b6c6182
+# %% ../../nbs/13_annotate.formats.ipynb #e58ef9e5
 def _ls_results(it, task, value):
     "An answer as a list of results"
     if task.kind == 'class': values = [('choices', dict(choices=[value]))]
@@ -1115,7 +1157,7 @@ def _ls_results(it, task, value):
 def _ls_span(s, text): return dict(start=s['start'], end=s['end'], text=text[s['start']:s['end']], labels=[s['label']])
 def _ls_object(it): return 'text' if it.text is not None else 'image'
 
-# %% ../../nbs/13_annotate.formats.ipynb #6cb3c80f
+# %% ../../nbs/13_annotate.formats.ipynb #f77ad435
 def _ls_answer(it, task, a):
     "('annotations' or 'predictions', an answer)"
     who, model = a.get('annotator'), a.get('source') in ('model', 'function')
@@ -1127,7 +1169,7 @@ def _ls_answer(it, task, a):
     d |= dict(source=a.get('source'), created_at=a['time'].isoformat() if a.get('time') is not None else None)
     return 'predictions' if model else 'annotations', {k: v for k, v in d.items() if v is not None}
 
-# %% ../../nbs/13_annotate.formats.ipynb #471657f1
+# %% ../../nbs/13_annotate.formats.ipynb #a00d8f9a
 def _write_ls(items, task, main, out):
     "A list of tasks, with the labeling configuration beside it in a folder"
     tasks = []
@@ -1140,10 +1182,10 @@ def _write_ls(items, task, main, out):
     try: (main.parent/'config.xml').write_text(label_config(task, _ls_object(items[0])), encoding='utf-8')
     except DataError as e: out.notes('configuration', 'left out', e)
 
-# %% ../../nbs/13_annotate.formats.ipynb #225b6ccd
+# %% ../../nbs/13_annotate.formats.ipynb #d12e6374
 _controls = {'class': 'Choices', 'classes': 'Choices', 'boxes': 'RectangleLabels', 'spans': 'Labels'}
 
-# %% ../../nbs/13_annotate.formats.ipynb #fcd435ce
+# %% ../../nbs/13_annotate.formats.ipynb #1da58fcd
 def label_config(
     task:Task, # the question
     media:str=None # 'image', 'text' or 'audio'; None: 'image' for boxes, else 'text'
@@ -1159,7 +1201,7 @@ def label_config(
     more = control('PolygonLabels', 'boxes-polygon') if task.kind == 'boxes' else ''
     return f'<View>\n  <{media.title()} name="{media}" value="${media}"/>\n{control(_controls[task.kind], task.kind)}{more}</View>\n'
 
-# %% ../../nbs/13_annotate.formats.ipynb #bc0eeb17
+# %% ../../nbs/13_annotate.formats.ipynb #f7af73ed
 def task_from_config(
     xml:str, # a labeling configuration of Label Studio
     name:str='label' # name of the task
@@ -1172,7 +1214,7 @@ def task_from_config(
     kind = 'classes' if control.tag == 'Choices' and control.get('choice') == 'multiple' else kinds[control.tag]
     return Task.kinds[kind]([e.get('value') for e in control.iter() if e.tag in ('Choice', 'Label') and e.get('value')], name=name)
 
-# %% ../../nbs/13_annotate.formats.ipynb #5f1a605d
+# %% ../../nbs/13_annotate.formats.ipynb #b86fe426
 def _ls_name(v):
     "Names that a picture may have: of a URL, a local file, an upload"
     u = urlsplit(v) if '://' in v or v.startswith('/data/') else None
@@ -1180,7 +1222,7 @@ def _ls_name(v):
     base = path.rsplit('/', 1)[-1]
     return [path, *([base[9:]] if re.match(r'[0-9a-f]{8}-', base) else [])]
 
-# %% ../../nbs/13_annotate.formats.ipynb #1e5747d3
+# %% ../../nbs/13_annotate.formats.ipynb #5bf31776
 def _ls_offsets(v, text, note):
     "(start, end) in code points"
     a, b, said = v.get('start'), v.get('end'), v.get('text')
@@ -1192,7 +1234,7 @@ def _ls_offsets(v, text, note):
     note('another text', 'kept', f'{a}-{b} is {text[a:b][:40]!r}, and was labelled as {said[:40]!r}')
     return a, b
 
-# %% ../../nbs/13_annotate.formats.ipynb #6af30a4c
+# %% ../../nbs/13_annotate.formats.ipynb #f8696073
 def _ls_box(v, label, size, note):
     "A rectangle in shares of width and height; turned around its corner where it is rotated"
     x, y, w, h, r = [_number(v.get(k, 0)) for k in ('x', 'y', 'width', 'height', 'rotation')]
@@ -1203,7 +1245,7 @@ def _ls_box(v, label, size, note):
     at = [(a * W * c - b * H * s, a * W * s + b * H * c) for a, b in ((0, 0), (w, 0), (w, h), (0, h))]
     return dict(label=label, rel=True, points=[[(x + dx / W) / 100, (y + dy / H) / 100] for dx, dy in at])
 
-# %% ../../nbs/13_annotate.formats.ipynb #70f8f7bc
+# %% ../../nbs/13_annotate.formats.ipynb #2ce3e2a5
 _ls_kinds = dict(choices='class', rectanglelabels='boxes', polygonlabels='boxes', labels='spans')
 
 def _ls_shape(r, v, label, note):
@@ -1214,7 +1256,7 @@ def _ls_shape(r, v, label, note):
     good = isinstance(p, list) and all(isinstance(q, list) and len(q) == 2 and all(isinstance(x, (int, float)) for x in q) for q in p)
     return dict(label=label, rel=True, points=[[x / 100, y / 100] for x, y in p] if good else None)
 
-# %% ../../nbs/13_annotate.formats.ipynb #11594c01
+# %% ../../nbs/13_annotate.formats.ipynb #1975fa42
 def _ls_value(results, kind, text, note):
     "The value of a list of results"
     out = []
@@ -1230,7 +1272,7 @@ def _ls_value(results, kind, text, note):
         if kind != 'class' and len(said) > 1: note('several labels', 'changed', f'{said}: one shape or span each')
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #d3179bc7
+# %% ../../nbs/13_annotate.formats.ipynb #5e5c6abe
 def _ls_who(a, model):
     "What is known of an annotation or a prediction"
     who = a.get('completed_by')
@@ -1241,7 +1283,7 @@ def _ls_who(a, model):
     if model: d |= dict(source=a.get('source', 'model'), source_version=a.get('model_version'), score=a.get('score'))
     return {k: v for k, v in d.items() if v not in (None, '')}
 
-# %% ../../nbs/13_annotate.formats.ipynb #62e453ac
+# %% ../../nbs/13_annotate.formats.ipynb #d374b91e
 def _ls_content(t, where):
     "An Item of the data of a task: its text, or the names that its picture may have"
     data = t['data']
@@ -1251,7 +1293,7 @@ def _ls_content(t, where):
     name, text = (_ls_name(v), None) if media else (None, v)
     return Item(where, name, _text_of(data, 'item') or _id_of(t), _text_of(data, 'digest'), text)
 
-# %% ../../nbs/13_annotate.formats.ipynb #465bf874
+# %% ../../nbs/13_annotate.formats.ipynb #5d8ee6b3
 def _ls_answers(t, where, notes):
     "[(annotation or prediction, its results, whether a model gave it)]"
     out = []
@@ -1267,7 +1309,7 @@ def _ls_answers(t, where, notes):
     if t.get('drafts'): notes('not read', 'left out', 'drafts', where)
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #83427ad8
+# %% ../../nbs/13_annotate.formats.ipynb #3f57dd02
 def _ls_classes(path, kind, items, results):
     "(kind, classes): those of the configuration that we write beside it, else those that were used"
     config = path.parent/'config.xml'
@@ -1277,7 +1319,7 @@ def _ls_classes(path, kind, items, results):
     several = any(r.get('from_name') == 'classes' for r in results) or any(len(a['value']) != 1 for it in items for a in it.answers)
     return 'classes' if kind == 'class' and several else kind, _classes_used(items, kind)
 
-# %% ../../nbs/13_annotate.formats.ipynb #710f9dcb
+# %% ../../nbs/13_annotate.formats.ipynb #0b977373
 def _read_ls(path, notes):
     "A list of tasks"
     d = _json(path, notes)
@@ -1296,10 +1338,10 @@ def _read_ls(path, notes):
     kind, classes = _ls_classes(path, kind, items, results)
     return SimpleNamespace(kind=kind, classes=classes, items=items)
 
-# %% ../../nbs/13_annotate.formats.ipynb #fa9d65f4
+# %% ../../nbs/13_annotate.formats.ipynb #ab890092
 Format('labelstudio', ['class', 'classes', 'boxes', 'spans'], _read_ls, _write_ls, ['tasks.json'], ['.json'], b'[')
 
-# %% ../../nbs/13_annotate.formats.ipynb #5412d69d
+# %% ../../nbs/13_annotate.formats.ipynb #461c0424
 _re_tag = re.compile(r'([BIESLUM])-(.+)', re.S)
 
 def _chunks(tags):
@@ -1310,7 +1352,7 @@ def _chunks(tags):
         if t and not open: open = (t[1], i)
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #2a321c8f
+# %% ../../nbs/13_annotate.formats.ipynb #17cf767a
 def _scheme(sentences):
     "What dialect the tags of a file are in, and how many names begin with I- in it"
     tags = [t for s in sentences for t in (None, *s, None)]
@@ -1321,7 +1363,7 @@ def _scheme(sentences):
     if prefixes & set('ESM'): return 'BIOES', 0
     return ('IOB1' if starts and not free else 'IOB2'), starts
 
-# %% ../../nbs/13_annotate.formats.ipynb #f81ae3d6
+# %% ../../nbs/13_annotate.formats.ipynb #622243e6
 _dense = r'[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u3000-\u303f\uff00-\uffef]'
 
 def _join(tokens):
@@ -1334,7 +1376,7 @@ def _join(tokens):
         pos += len(b)
     return ''.join(parts), at
 
-# %% ../../nbs/13_annotate.formats.ipynb #f83007b4
+# %% ../../nbs/13_annotate.formats.ipynb #49910911
 def _locate(tokens, text):
     "[(start, end)] of tokens in a text, or None where they are not in it one after the other"
     at, pos = [], 0
@@ -1344,18 +1386,18 @@ def _locate(tokens, text):
         at.append((i, i + len(t))); pos = i + len(t)
     return at if not text[pos:].strip() else None
 
-# %% ../../nbs/13_annotate.formats.ipynb #ce978dff
+# %% ../../nbs/13_annotate.formats.ipynb #38e257cd
 def _tokenize(text):
     "Words, single characters of scripts without spaces, and single signs"
     import regex
     return regex.findall(rf'(?={_dense})\X|(?:(?!{_dense})[\w\p{{M}}\u200c\u200d])+|(?=\S)\X', text)
 
-# %% ../../nbs/13_annotate.formats.ipynb #5f589795
+# %% ../../nbs/13_annotate.formats.ipynb #d0799318
 def _esc(s, on): return s if not on else s.replace('\\', '\\\\').replace('\n', '\\n').replace('\r', '\\r').replace('\t', '\\t')
 def _unesc(s, on): return s if not on else re.sub(r'\\(.)', lambda m: dict(n='\n', r='\r', t='\t').get(m[1], m[1]), s)
 _escaped = '# escapes = backslash'
 
-# %% ../../nbs/13_annotate.formats.ipynb #d7de3f30
+# %% ../../nbs/13_annotate.formats.ipynb #34474330
 def _conll_tags(it, at, why):
     "The tags of an item's tokens; what cannot be written is left out, with a reason"
     tags, starts, ends = ['O'] * len(at), {a: i for i, (a, _) in enumerate(at)}, {b: i for i, (_, b) in enumerate(at)}
@@ -1367,7 +1409,7 @@ def _conll_tags(it, at, why):
         else: tags[i:j+1] = [f'B-{s["label"]}'] + [f'I-{s["label"]}'] * (j - i)
     return tags
 
-# %% ../../nbs/13_annotate.formats.ipynb #c40058e8
+# %% ../../nbs/13_annotate.formats.ipynb #d5573278
 def _write_conll(items, task, main, out):
     "A token a line, IOB2; texts that are not their tokens joined stand in a comment"
     made = []
@@ -1386,7 +1428,7 @@ def _write_conll(items, task, main, out):
             f.writelines(f'{_esc(t, on)}\t{_esc(g, on)}\n' for t, g in zip(tokens, tags))
             f.write('\n')
 
-# %% ../../nbs/13_annotate.formats.ipynb #b1af7549
+# %% ../../nbs/13_annotate.formats.ipynb #96a4f0e0
 def _conll_blocks(lines):
     "[(line number, comments, [(line number, fields)])] of each sentence"
     tabs, out, block = any('\t' in l.strip() for l in lines), [], None
@@ -1399,7 +1441,7 @@ def _conll_blocks(lines):
         else: block[2].append((n, line.split('\t') if '\t' in line else re.split(' +', line.strip(' '))))
     return out
 
-# %% ../../nbs/13_annotate.formats.ipynb #0ac5c69f
+# %% ../../nbs/13_annotate.formats.ipynb #295ee66c
 def _conll_sentence(fields, column, on, file, notes):
     "(tokens, tags as written) of the lines of a sentence"
     tokens, tags, usual = [], [], f'columns where most lines have {column + 1}'
@@ -1411,7 +1453,7 @@ def _conll_sentence(fields, column, on, file, notes):
         tokens.append(_unesc(f[0], on)); tags.append(_unesc(f[column], on) if len(f) > column else 'O')
     return tokens, tags
 
-# %% ../../nbs/13_annotate.formats.ipynb #72710f76
+# %% ../../nbs/13_annotate.formats.ipynb #a823c80f
 def _conll_item(n, comments, tokens, tags, on, file, notes):
     "One sentence; tags are (prefix, type) or None"
     text, at = _join(tokens)
@@ -1422,7 +1464,7 @@ def _conll_item(n, comments, tokens, tags, on, file, notes):
     value = [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in _chunks(tags)]
     return Item(f'{file} line {n}', text=text, tokens=tokens, answers=[dict(value=value)])
 
-# %% ../../nbs/13_annotate.formats.ipynb #435d76b6
+# %% ../../nbs/13_annotate.formats.ipynb #760aeaf5
 def _parse_tags(sentences, notes, file):
     "Tags as (prefix, type) or None; types without a prefix are the dialect IO"
     said = Counter(t for _, _, tags in sentences for t in tags if t not in ('O', ''))
@@ -1432,7 +1474,7 @@ def _parse_tags(sentences, notes, file):
     def one(t): return None if t in ('O', '') else ('I', t) if io else m.groups() if (m := _re_tag.fullmatch(t)) else None
     return [(b, tokens, [one(t) for t in tags]) for b, tokens, tags in sentences], io
 
-# %% ../../nbs/13_annotate.formats.ipynb #24283853
+# %% ../../nbs/13_annotate.formats.ipynb #ca4a1890
 def _conll_file(path, notes):
     "(sentences as [((line, comments), tokens, tags as written)], whether escapes are marked)"
     b = _read_bytes(path, _max_json)
@@ -1446,7 +1488,7 @@ def _conll_file(path, notes):
     if column > 1: notes('not read', 'left out', f'columns 2 to {column} of {column + 1}', path.name)
     return [((n, c), *_conll_sentence(fs, column, on, path.name, notes)) for n, c, fs in blocks], on
 
-# %% ../../nbs/13_annotate.formats.ipynb #3a29b7d1
+# %% ../../nbs/13_annotate.formats.ipynb #29acd5b3
 def _read_conll(path, notes):
     "A token a line; any of IOB1, IOB2, BIOES, BILOU, IO"
     sentences, on = _conll_file(path, notes)
@@ -1459,50 +1501,30 @@ def _read_conll(path, notes):
 
 Format('conll', ['spans'], _read_conll, _write_conll, ['labels.conll'], ['.conll', '.iob', '.iob2', '.bio', '.tsv', '.txt'])
 
-# %% ../../nbs/13_annotate.formats.ipynb #2479f41e
-def _label_feature(task):
-    "(column, feature) of a task's answers"
-    from datasets import ClassLabel, List, Value
-    c = ClassLabel(names=task.classes)
-    numbers = List(List(Value('float64')))
-    if task.kind == 'boxes': return 'objects', dict(bbox=numbers, category=List(c), segmentation=numbers)
-    if task.kind == 'spans': return 'spans', List(dict(start=Value('int64'), end=Value('int64'), label=c))
-    return ('label', c) if task.kind == 'class' else ('labels', List(c))
-
-# %% ../../nbs/13_annotate.formats.ipynb #363c95ae
-def _coded(task, v):
-    "An answer as it stands in the column"
-    at = {c: i for i, c in enumerate(task.classes)}
-    if v is None or task.kind == 'class': return at.get(v)
-    if task.kind == 'classes': return [at[c] for c in v]
-    if task.kind == 'spans': return [s | dict(label=at[s['label']]) for s in v]
-    polygons = [_flat(s) if 'points' in s else [] for s in v]
-    return dict(bbox=[_bounds(s) for s in v], category=[at[s['label']] for s in v], segmentation=polygons)
-
-# %% ../../nbs/13_annotate.formats.ipynb #3a2bf322
+# %% ../../nbs/13_annotate.formats.ipynb #0ffb75d8
 def to_dataset(
     samples:Samples, # what was labelled
     task:Task, # the question
-    labels # item to value; or a table with the columns item and value (of several answers to an item the last)
+    labels # a `LabelStore` (what was decided); item to value; or a table with the columns item and value (of several answers the last)
 ): # a `datasets.Dataset`; items without an answer have null
     "Samples with their labels as a typed column"
-    said = {r['item']: task.check(r.get('value')) for r in _frame(labels)}
+    said = {r['item']: task.check(r.get('value')) for r in _frame(_in_store(labels, task, Notes()))}
     return _with_answers(samples, task, said).to_dataset()
 
-# %% ../../nbs/13_annotate.formats.ipynb #bfa528be
+# %% ../../nbs/13_annotate.formats.ipynb #e026b6ec
 def _add(s, name, values, feature):
     "Samples with a typed column"
     import pyarrow as pa
     from datasets import Features
     return s.with_column(name, pa.array(values, Features({name: feature}).arrow_schema.field(0).type), feature)
 
-# %% ../../nbs/13_annotate.formats.ipynb #772ecafb
+# %% ../../nbs/13_annotate.formats.ipynb #c43b4fd9
 def _with_answers(samples, task, said):
     "Samples with a column of answers, and tags of their tokens"
     from datasets import ClassLabel, List
     ids = samples['id'].to_pylist()
-    name, feature = _label_feature(task)
-    out = _add(samples, name, [_coded(task, said.get(i)) for i in ids], feature)
+    name, feature, values = _column(task, [said.get(i) for i in ids])
+    out = _add(samples, name, values, feature)
     if task.kind != 'spans' or 'tokens' not in samples.columns: return out
     tags = ['O', *(f'{p}-{c}' for c in task.classes for p in 'BI')]
     def one(i, text, tokens):
@@ -1511,13 +1533,13 @@ def _with_answers(samples, task, said):
     rows = zip(ids, *(samples[c].to_pylist() for c in ('text', 'tokens')))
     return _add(out, 'ner_tags', [one(*r) for r in rows], List(ClassLabel(names=tags)))
 
-# %% ../../nbs/13_annotate.formats.ipynb #06669a1f
+# %% ../../nbs/13_annotate.formats.ipynb #04e4fcae
 def _write_dataset(items, task, main, out):
     "One Parquet file"
     import pyarrow.parquet as pq
     pq.write_table(_with_answers(out.samples, task, {it.id: _last(it) for it in items}).table, main)
 
-# %% ../../nbs/13_annotate.formats.ipynb #baa3835c
+# %% ../../nbs/13_annotate.formats.ipynb #02172044
 def _class_names(f):
     "The names of the first `ClassLabel` in a feature"
     if hasattr(f, 'names'): return f.names
@@ -1530,7 +1552,7 @@ def _named(v, names):
     if isinstance(v, list): return [_named(x, names) for x in v]
     return names[v] if isinstance(v, int) and 0 <= v < len(names) else None
 
-# %% ../../nbs/13_annotate.formats.ipynb #02445d84
+# %% ../../nbs/13_annotate.formats.ipynb #3e3d9e80
 def _dataset_answer(kind, column, v, names, row):
     "The value in a column of answers"
     if kind == 'boxes': return [s | dict(label=_named(s['label'], names)) for s in _objects(v)]
@@ -1542,13 +1564,15 @@ def _dataset_answer(kind, column, v, names, row):
     at = _locate(row['tokens'], row['text']) if row.get('text') is not None else _join(row['tokens'])[1]
     return [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in _chunks(tags)] if at else []
 
-# %% ../../nbs/13_annotate.formats.ipynb #6bf25a52
+# %% ../../nbs/13_annotate.formats.ipynb #79345c5a
 _columns = dict(objects='boxes', spans='spans', ner_tags='spans', labels='classes', label='class')
 
-# %% ../../nbs/13_annotate.formats.ipynb #1b269563
+# %% ../../nbs/13_annotate.formats.ipynb #133b712b
 def _read_dataset(path, notes):
     "A Parquet file, or a `datasets.Dataset`"
     s = Samples.from_dataset(path) if hasattr(path, 'features') else Samples.from_parquet(path)
+    try: s.table.validate(full=True)
+    except ValueError as e: raise DataError(f'the data set is damaged, write it anew: {e}') from None
     column = next((c for c in _columns if c in s.columns), None)
     if column is None: raise DataError(f'the data set has none of the columns {", ".join(_columns)}, only {", ".join(s.columns)}')
     for c in _columns.keys() - {column}:
@@ -1563,10 +1587,10 @@ def _read_dataset(path, notes):
     if column == 'ner_tags' and names: names = list(dict.fromkeys(m[2] for t in names if (m := _re_tag.fullmatch(t))))
     return SimpleNamespace(kind=kind, classes=names or _classes_used(items, kind), items=items, samples=s)
 
-# %% ../../nbs/13_annotate.formats.ipynb #cc26c9c7
+# %% ../../nbs/13_annotate.formats.ipynb #13f0c54c
 Format('dataset', ['class', 'classes', 'boxes', 'spans'], _read_dataset, _write_dataset, ['labels.parquet'], ['.parquet'], b'PAR1')
 
-# %% ../../nbs/13_annotate.formats.ipynb #cb5ca967
+# %% ../../nbs/13_annotate.formats.ipynb #8b663c68
 @patch
 def into(self:Imported,
     store, # a `LabelStore`

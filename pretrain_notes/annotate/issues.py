@@ -41,18 +41,21 @@ def noise_matrix(
     elif kind != 'uniform': raise DataError(f'there is no noise matrix of kind {kind!r}{did_you_mean(kind, ["class", "uniform"])}')
     return np.where(np.eye(n_classes, dtype=bool), 1 - rates, off * rates[:, None])
 
-# %% ../../nbs/17_annotate.issues.ipynb #42a98746
+# %% ../../nbs/17_annotate.issues.ipynb #be48417f
 def _taken_for(x, y, k):
     "How easily each row is taken for each other class: falls with the distance to the mean of that class"
     x = np.asarray(x, float).reshape(len(y), -1)
+    bad = ~np.isfinite(x).all(1)
+    if bad.any(): raise DataError(f'row {bad.argmax()} of x has a number that is missing or infinite')
     mean = np.stack([x[y == j].mean(0) if (y == j).any() else np.full(x.shape[1], np.inf) for j in range(k)])
     far = np.stack([np.sqrt(((x - m)**2).sum(1)) for m in mean], 1)
     own = far[np.arange(len(y)), y][:, None]
+    if not np.median(own): raise DataError('most rows of x equal the mean of their class: by such rows no class can be taken for another')
     a = np.exp(8 * (own - far) / np.median(own))
     a[np.arange(len(y)), y] = 0
     return a
 
-# %% ../../nbs/17_annotate.issues.ipynb #b96210a0
+# %% ../../nbs/17_annotate.issues.ipynb #a8e12db0
 def plant_noise(
     labels, # int (n,), class numbers that are right
     rate:float, # share of labels to spoil, 0..1
@@ -62,7 +65,7 @@ def plant_noise(
     x=None # (n, ...) the rows themselves, as numbers; for kind='instance'
 )->tuple: # (labels with noise, bool mask of the spoiled ones)
     "Spoil exactly `rate` of the labels (rounded); every spoiled label differs from the true one"
-    labels = _labels(labels)
+    labels = _labels(labels, n_classes)
     n, k = len(labels), n_classes or int(labels.max()) + 1
     off, at = _flips(labels, rate, k, kind, seed, x)
     weight = off.sum(1)[at]
@@ -104,40 +107,85 @@ def _fresh(estimator):
     try: from sklearn.base import clone; return clone(estimator)
     except TypeError: return deepcopy(estimator)
 
-# %% ../../nbs/17_annotate.issues.ipynb #b6963b0e
+# %% ../../nbs/17_annotate.issues.ipynb #7707dd38
 def out_of_sample_probs(
     estimator, # anything with `fit(X, y)`, `predict_proba(X)` and, once fitted, `classes_`; or a function that trains a fastai `Learner`
-    X, # what it is fitted on, (n, ...): `Samples`, an array, or anything that a list of row numbers selects from
+    X, # the rows, (n, ...): an array, list, DataFrame or sparse matrix; for a function that trains a `Learner`: `Samples`
     y=None, # int (n,), class numbers as given; None: those of the samples
     folds=5, # number of folds, or fold numbers (n,) such as `samples.folds(5)` gives
     n_classes:int=None, # number of classes; None: those of the samples, or the largest label and one
     seed:int=0 # for the folds
 )->np.ndarray: # float64 (n, n_classes), rows sum to 1
-    "Probabilities of each row from a model that was not fitted on it. Raises `DataError` for fewer rows than folds"
-    y = _labels(X if y is None else y, n_classes)
-    if len(X) != len(y) or (np.ndim(folds) and len(folds) != len(y)):
-        raise DataError(f'{len(X)} rows do not fit {len(y)} labels, or the fold numbers do not')
+    "Probabilities of each row from a model that was not fitted on it. Raises `DataError` for a class whose rows are all in one fold"
+    y, judge = _labels(X if y is None else y, n_classes), _judge(estimator, X)
+    n = X.shape[0] if hasattr(X, 'shape') else len(X)
+    if n != len(y): raise DataError(f'{n} rows do not fit {len(y)} labels')
     k = n_classes or (isinstance(X, Samples) and X.vocab and len(X.vocab)) or int(y.max()) + 1
-    folds, probs = _folds(X, y, folds, seed), np.zeros((len(y), k))
-    judge = _by_estimator if hasattr(estimator, 'fit') else _by_learner
+    folds, probs = _folds(X, y, folds, seed), np.zeros((n, k))
+    _check_met(y, folds)
     for f in np.unique(folds): probs[folds == f] = judge(estimator, X, y, folds == f, k)
+    if (i := _bad_row(probs)) is not None: raise DataError(f'the model gave row {i} no probabilities: {probs[i].round(3).tolist()[:10]}')
     return probs
 
-# %% ../../nbs/17_annotate.issues.ipynb #871c11eb
+# %% ../../nbs/17_annotate.issues.ipynb #756361f1
 def _folds(X, y, folds, seed):
-    "Fold numbers"
-    if np.ndim(folds): folds = np.asarray(folds)
-    else: folds = X.folds(folds, seed) if isinstance(X, Samples) else array_folds(X, y, folds, seed)
-    if len(np.unique(folds)) < 2: raise DataError('all rows are in one fold: nothing is left to train on')
-    return folds
+    "Fold numbers from 0"
+    import pandas as pd
+    if isinstance(folds, (int, np.integer)):
+        folds = X.folds(folds, seed) if isinstance(X, Samples) else array_folds(_keys(X), y, folds, seed)
+    folds = pd.Series(folds)
+    if len(folds) != len(y) or folds.isna().any(): raise DataError('folds are a number of folds, or one fold number for each row')
+    if folds.nunique() < 2: raise DataError('all rows are in one fold: nothing is left to train on')
+    return folds.factorize()[0]
 
+def _keys(X):
+    "An array whose rows are equal where those of X are"
+    if hasattr(X, 'columns'): import pandas as pd; return pd.util.hash_pandas_object(X, index=False).to_numpy()
+    if not hasattr(X, 'tocsr'): return np.asarray(X)
+    X = X.tocsr().copy()
+    X.sum_duplicates()
+    return X @ np.random.default_rng(0).random((X.shape[1], 2))
+
+# %% ../../nbs/17_annotate.issues.ipynb #a135c87f
+def _bad_row(b):
+    "The first row of a block that is no distribution, None if there is none; a NaN or an infinity fails too"
+    with np.errstate(invalid='ignore'):
+        if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
+        bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
+    return int(bad.argmax()) if bad.any() else None
+
+# %% ../../nbs/17_annotate.issues.ipynb #90dc85aa
+def _check_met(y, folds):
+    "Every class must stand in two folds, so that each model has met it"
+    if y.min() == y.max(): raise DataError('all rows are of one class: there is nothing to confuse it with')
+    spread = np.bincount(np.unique(np.stack([y, folds], 1), axis=0)[:, 0])
+    if (spread == 1).any():
+        c = int((spread == 1).argmax())
+        n = int((y == c).sum())
+        which = 'its only row is' if n == 1 else f'all {n} rows are'
+        raise DataError(f'class {c}: {which} in one fold, so the model that judges them has never met '
+                        'the class: leave the class out, merge it with another, find more of it, or give other folds')
+
+def _judge(estimator, X):
+    "The function that asks this estimator, or a function that trains a Learner"
+    if not hasattr(estimator, 'fit'): return _by_learner
+    if isinstance(estimator, type) or not hasattr(estimator, 'predict_proba'):
+        raise DataError(f'{estimator!r} has no probabilities: give an estimator (not its class) that has predict_proba; '
+                        'CalibratedClassifierCV gives one to those that have not')
+    if isinstance(X, Samples):
+        raise DataError('an estimator needs numbers: pass those as X, with y=samples.labels and folds=samples.folds(5)')
+    return _by_estimator
+
+# %% ../../nbs/17_annotate.issues.ipynb #f3b2c5a7
 def _by_estimator(estimator, X, y, out, k):
     "Probabilities of the rows `out` from an estimator fitted on the others"
+    from sklearn.utils import _safe_indexing
     from threadpoolctl import threadpool_limits
+    X = X.tocsr() if hasattr(X, 'tocsr') else X
     train, test, probs = np.flatnonzero(~out), np.flatnonzero(out), np.zeros((out.sum(), k))
     with threadpool_limits(1):                       # one thread: the same figures on every machine, and no slower on small data
-        model = _fresh(estimator).fit(X[train], y[train])
-        probs[:, model.classes_] = model.predict_proba(X[test])
+        model = _fresh(estimator).fit(_safe_indexing(X, train), y[train])
+        probs[:, model.classes_] = model.predict_proba(_safe_indexing(X, test))
     return probs
 
 def _by_learner(make, X, y, out, k):
@@ -146,7 +194,7 @@ def _by_learner(make, X, y, out, k):
     learn = make(X.with_column('label', y).with_column('split', np.where(out, 'valid', 'train').tolist()))
     with learn.no_bar(): return learn.get_preds(dl=learn.dls.valid)[0].float().numpy()
 
-# %% ../../nbs/17_annotate.issues.ipynb #802e33b1
+# %% ../../nbs/17_annotate.issues.ipynb #f000bff9
 def _blocks(n, k):
     "Slices of rows with about a million bytes of probabilities each"
     size = max(1, 2**17 // k)
@@ -154,19 +202,19 @@ def _blocks(n, k):
 
 def _table_of(probs, n):
     "Probabilities as an array of the right shape"
+    if hasattr(probs, 'toarray'): raise DataError('probabilities must be an array, these are a sparse matrix')
     p = np.asarray(probs)
     if p.ndim != 2 or len(p) != n or p.dtype.kind != 'f' or not p.shape[1]:
         raise DataError(f'{n} labels need probabilities of shape ({n}, classes), these are {p.dtype} of shape {p.shape}')
     return p
 
-def _bad_row(b):
-    "The first row of a block that is no distribution, None if there is none; a NaN or an infinity fails too"
-    with np.errstate(invalid='ignore'):
-        if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
-        bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
-    return int(bad.argmax()) if bad.any() else None
+def _both(labels, probs):
+    "Labels and probabilities, checked against each other"
+    y = _labels(labels)
+    p = _table_of(probs, len(y))
+    return _labels(y, p.shape[1]), p
 
-# %% ../../nbs/17_annotate.issues.ipynb #c5cbe604
+# %% ../../nbs/17_annotate.issues.ipynb #77bf6b33
 def _self_confidence(y, p):
     "The probability of each given label; every row is checked on the way"
     own = np.empty(len(y), p.dtype)
@@ -182,22 +230,20 @@ def _mean_by_class(y, own, k):
     n = np.bincount(y, minlength=k)
     return np.where(n > 0, np.bincount(y, own, k) / np.maximum(n, 1), 2.).clip(2e-6)
 
-# %% ../../nbs/17_annotate.issues.ipynb #9484f5f5
+# %% ../../nbs/17_annotate.issues.ipynb #defbde85
 def confident_thresholds(
     labels, # int (n,), class numbers as given
     probs # float (n, classes), out-of-sample probabilities
 )->np.ndarray: # (classes,); 2 for a class that nobody was given, so that nothing reaches it
     "The mean self-confidence of each class"
-    y = _labels(labels, np.shape(probs)[-1])
-    p = _table_of(probs, len(y))
+    y, p = _both(labels, probs)
     return _mean_by_class(y, _self_confidence(y, p), p.shape[1])
 
-# %% ../../nbs/17_annotate.issues.ipynb #fb88f83e
+# %% ../../nbs/17_annotate.issues.ipynb #30c4451e
 class _Doubts:
     "What two passes over the probabilities leave behind"
     def __init__(self, labels, probs):
-        self.y = _labels(labels, np.shape(probs)[-1])
-        self.p = _table_of(probs, len(self.y))
+        self.y, self.p = _both(labels, probs)
         self.n, self.k = self.p.shape
         if self.k < 2: raise DataError('with one class there is nothing to confuse it with')
         self.own = _self_confidence(self.y, self.p)
@@ -227,7 +273,7 @@ class _Doubts:
         self.to[s.start + r] = to
         self.best[s.start + r[ask]] = np.where(doubted[ask], most, self.y[s][r[ask]])
 
-# %% ../../nbs/17_annotate.issues.ipynb #d9259da4
+# %% ../../nbs/17_annotate.issues.ipynb #35608bfc
 def _round_rows(m):
     "Whole numbers with the same row sums: the entries nearest to rounding the other way give way"
     out = np.empty(m.shape, int)
@@ -238,7 +284,7 @@ def _round_rows(m):
         out[i] = r
     return out
 
-# %% ../../nbs/17_annotate.issues.ipynb #932358c7
+# %% ../../nbs/17_annotate.issues.ipynb #e4d5dcb5
 def _joint(d, calibrate=True):
     "The confident joint of given and confident classes"
     off, size = np.flatnonzero(d.to != d.y), np.bincount(d.y, minlength=d.k)
@@ -250,7 +296,7 @@ def _joint(d, calibrate=True):
     c = c / c.sum(1, keepdims=True) * size[:, None]
     return _round_rows(c / np.ascontiguousarray(c.T).sum() * d.n)      # summed in the reference's order, so that ties round alike
 
-# %% ../../nbs/17_annotate.issues.ipynb #98c0be2d
+# %% ../../nbs/17_annotate.issues.ipynb #66e71e01
 def confident_joint(
     labels, # int (n,), class numbers as given
     probs, # float (n, classes), out-of-sample probabilities
@@ -259,7 +305,7 @@ def confident_joint(
     "How many samples with label i belong to class j (Northcutt, Jiang & Chuang 2021)"
     return _joint(_Doubts(labels, probs), calibrate)
 
-# %% ../../nbs/17_annotate.issues.ipynb #e67d2f88
+# %% ../../nbs/17_annotate.issues.ipynb #bc3dcf6f
 def plot_joint(
     *joints, # (classes, classes) counts, rows the given label, columns another class
     titles=(), # one a matrix
@@ -280,7 +326,7 @@ def plot_joint(
     plt.close(fig)
     return fig
 
-# %% ../../nbs/17_annotate.issues.ipynb #22de71cb
+# %% ../../nbs/17_annotate.issues.ipynb #c7099b7b
 def _top(v, n):
     "Where the n largest values stand"
     return np.argpartition(-v, min(n, len(v)) - 1)[:n] if n > 0 and len(v) else np.zeros(0, int)
@@ -291,7 +337,7 @@ def _by_label(y, k, rows=None):
     order, ends = np.argsort(small, kind='stable'), np.bincount(small, minlength=k).cumsum()[:-1]
     return np.split(order if rows is None else rows[order], ends)
 
-# %% ../../nbs/17_annotate.issues.ipynb #89585fce
+# %% ../../nbs/17_annotate.issues.ipynb #3461cf90
 def _by_noise_rate(d, counts):
     "For each given i and other j, the counts[i, j] rows with the largest margin"
     flag, size = np.zeros(d.n, bool), np.bincount(d.y, minlength=d.k)
@@ -312,7 +358,7 @@ def _fill_up(d, flag, i, rows, short, counts):
         if flag[rows].all(): return
         flag[every[_top(d.p[every, j] - d.own[every], counts[i, j])]] = True
 
-# %% ../../nbs/17_annotate.issues.ipynb #3c4e14bb
+# %% ../../nbs/17_annotate.issues.ipynb #7e7afc53
 def _by_class(d, counts):
     "For each class as many of the least self-confident rows as stand off the diagonal"
     flag = np.zeros(d.n, bool)
@@ -320,7 +366,7 @@ def _by_class(d, counts):
         if len(rows) > 1: flag[rows[_top(-d.own[rows], len(rows) - counts[i, i])]] = True
     return flag
 
-# %% ../../nbs/17_annotate.issues.ipynb #6cb6bf33
+# %% ../../nbs/17_annotate.issues.ipynb #4e204d3f
 def _keep_one(joint):
     "Counts to prune, with at least one sample of each class left"
     m = joint.T.astype(float)
@@ -329,12 +375,12 @@ def _keep_one(joint):
     np.fill_diagonal(m, kept)
     return _round_rows(m.astype(int)).T
 
-# %% ../../nbs/17_annotate.issues.ipynb #31eea2da
+# %% ../../nbs/17_annotate.issues.ipynb #9bcc3aaf
 issue_filters = ('prune_by_noise_rate', 'prune_by_class', 'both', 'confident_learning', 'predicted_neq_given',
                  'low_normalized_margin', 'low_self_confidence')
 issue_rankings = ('odds', 'normalized_margin', 'self_confidence')
 
-# %% ../../nbs/17_annotate.issues.ipynb #738de6e4
+# %% ../../nbs/17_annotate.issues.ipynb #ff06186e
 def _rest(d, rows, f):
     "`f` of the probabilities of some rows without that of the given class, block by block"
     out = np.empty(len(rows))
@@ -349,7 +395,7 @@ def _some(d, most):
     "Numbers of all rows, or of some drawn by chance"
     return np.arange(d.n) if d.n <= most else np.unique(np.random.default_rng(0).integers(d.n, size=most))
 
-# %% ../../nbs/17_annotate.issues.ipynb #bb127b4e
+# %% ../../nbs/17_annotate.issues.ipynb #b094d556
 def _likeness_of(d, least=3):
     "How much more the flagged look like the class they were given than the others of the suggested class do; nan where too few are flagged"
     calm, auc = np.zeros(d.n, bool), []
@@ -365,7 +411,7 @@ def _likeness_of(d, least=3):
     auc, n = np.array(auc).reshape(-1, 2).T
     return float(auc @ n / n.sum()) if len(n) else float('nan')
 
-# %% ../../nbs/17_annotate.issues.ipynb #dbb1a731
+# %% ../../nbs/17_annotate.issues.ipynb #b216a0fc
 def _score(d, rank_by, rows):
     "How suspicious some labels are, 0..1"
     if rank_by == 'self_confidence': return 1 - d.own[rows]
@@ -379,7 +425,7 @@ def _score(d, rank_by, rows):
     odds = (_rest(d, rows, norm) + .01) / (d.own[rows].clip(0) + .01)
     return odds / (1 + odds)
 
-# %% ../../nbs/17_annotate.issues.ipynb #74efa054
+# %% ../../nbs/17_annotate.issues.ipynb #1ae51c31
 def _flagged(d, filter_by):
     "Numbers of the rows that the filter flags"
     if filter_by not in issue_filters: raise DataError(f'there is no filter {filter_by!r}{did_you_mean(filter_by, issue_filters)}')
@@ -391,7 +437,7 @@ def _flagged(d, filter_by):
     rows = d.rows[_by_class(d, _keep_one(d.joint))[d.rows]]
     return rows if filter_by == 'prune_by_class' else np.intersect1d(rows, d.pruned)
 
-# %% ../../nbs/17_annotate.issues.ipynb #ab8ba171
+# %% ../../nbs/17_annotate.issues.ipynb #eb75a616
 class LabelIssues(GetAttr):
     "Suspicious labels; behaves like its `table`, a DataFrame with the flagged on top and the worst first"
     _default = 'table'
@@ -413,7 +459,7 @@ class LabelIssues(GetAttr):
     def __repr__(self): return '\n'.join(map(str, self._top()))
     def _repr_html_(self): return '<p>{}</p>{}'.format(self._top()[0], self._top()[1].to_html())
 
-# %% ../../nbs/17_annotate.issues.ipynb #983b2878
+# %% ../../nbs/17_annotate.issues.ipynb #dfbbd017
 def find_label_issues(
     labels, # int (n,), class numbers as given; or `Samples`
     probs, # float (n, classes), out-of-sample probabilities; an array or a `np.memmap`
@@ -436,36 +482,45 @@ def _frame(d, flagged, rank_by, rows, ids):
     if ids is not None: df.insert(1, 'item', [ids[i] for i in at])
     return df.sort_values(['flagged', 'score'], ascending=False, kind='stable', ignore_index=True) if rows is None else df
 
-# %% ../../nbs/17_annotate.issues.ipynb #8a2e0520
+# %% ../../nbs/17_annotate.issues.ipynb #24e2e77a
 def show_issues(
     samples:Samples, # the samples that were judged
-    issues, # what `find_label_issues` gave
-    n:int=16, # how many
+    issues, # what `find_label_issues`, or one of the finders for several labels an item, gave
+    n:int=16, # how many labels; an item with several of them is shown once
     **kw # `ncols`, `size` of the sheet
 ): # a sheet of images with "given → suggested" (the label alone where it is not flagged), or a table for anything else
     "The most suspicious labels, worst on top"
     top = issues.head(n)
-    names = samples.vocab or list(range(int(issues[['given', 'suggested']].max().max()) + 1))
-    says = [f'{names[g]} → {names[s]}' if f else f'{names[g]}' for g, s, f in zip(top.given, top.suggested, top.flagged)]
-    shown = samples[top.row.to_numpy()]
+    top = top.assign(says=[_says(r, samples.vocab or []) for r in top.to_dict('records')])
+    items = top.groupby(next(c for c in ('sample', 'sentence', 'row') if c in top), sort=False)
+    shown, says = samples[np.array(list(items.groups), int)], items.says.agg(('\n' if samples.media == 'image' else ', ').join).tolist()
     if samples.media == 'image': return shown.show(max_n=n, titles=says, **kw)
     df = shown.to_pandas().drop(columns=['label', 'digest', 'id'], errors='ignore')
-    return df.assign(label=says, score=top.score.to_numpy().round(3))
+    return df.assign(label=says, score=items.score.max().to_numpy().round(3))
 
-# %% ../../nbs/17_annotate.issues.ipynb #22629e46
+def _says(row, names):
+    "given → suggested, or what was given alone where it is not flagged; for one of several labels with what it is about"
+    name = lambda c: 'none' if c < 0 else names[c] if c < len(names) else str(c)
+    answer = (lambda c: 'yes' if c else 'no') if 'class' in row else name
+    about = f'{name(row["class"])}: ' if 'class' in row else f'{row["problem"]}: ' if 'problem' in row else ''
+    return about + answer(row['given']) + (f' → {answer(row["suggested"])}' if row['flagged'] else '')
+
+# %% ../../nbs/17_annotate.issues.ipynb #119417f4
 def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
 )->dict: # precision, recall, f1 of the flags; average_precision of the score
-    "How well flags and ranking find what is wrong"
+    "How well flags and ranking find what is wrong. Raises `DataError` where `wrong` is no such mask"
     from sklearn.metrics import average_precision_score
-    wrong, flagged, score = np.asarray(wrong, bool), np.zeros(len(issues), bool), np.zeros(len(issues))
+    wrong, flagged, score = np.asarray(wrong), np.zeros(len(issues), bool), np.zeros(len(issues))
+    if wrong.dtype != bool or wrong.shape != flagged.shape:
+        raise DataError(f'wrong must be a mask of {len(issues)} True or False, this is {wrong.dtype} of shape {wrong.shape}')
     flagged[issues.row], score[issues.row] = issues.flagged, issues.score
     hit, n, m = int((flagged & wrong).sum()), int(flagged.sum()), int(wrong.sum())
     return dict(precision=hit / max(1, n), recall=hit / max(1, m), f1=2 * hit / max(1, n + m),
                 average_precision=float(average_precision_score(wrong, score)) if wrong.any() else float('nan'))
 
-# %% ../../nbs/17_annotate.issues.ipynb #c21ef0ce
+# %% ../../nbs/17_annotate.issues.ipynb #c77f2ff1
 def plot_precision_recall(
     results:dict, # name to what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
@@ -484,7 +539,7 @@ def plot_precision_recall(
     plt.close(fig)
     return fig
 
-# %% ../../nbs/17_annotate.issues.ipynb #f662b2e5
+# %% ../../nbs/17_annotate.issues.ipynb #61e2cdfc
 def noise_profile(
     labels, # int (n,), class numbers as given; or `Samples`
     probs # float (n, classes), out-of-sample probabilities
@@ -496,7 +551,7 @@ def noise_profile(
     n, same = c.sum(1), (c * (c - 1)).sum()
     return dict(rate=len(rows) / d.n, spread=float((n * (n - 1)).sum() / same) if same else float('nan'), likeness=d.likeness)
 
-# %% ../../nbs/17_annotate.issues.ipynb #50f0d465
+# %% ../../nbs/17_annotate.issues.ipynb #8d8be75b
 def find_label_conflicts(
     samples:Samples, # with labels
     features=None, # float (n, ...), pixels or an embedding; None: only identical items are compared
@@ -518,7 +573,7 @@ def _torn(y, same, flagged, rows, ids):
     at = np.r_[flagged, np.setdiff1d(np.arange(len(y)), flagged)] if rows is None else rows
     return pd.DataFrame(dict(row=at, item=[ids[i] for i in at], given=y[at], cluster=same[at], flagged=np.isin(at, flagged)))
 
-# %% ../../nbs/17_annotate.issues.ipynb #359cff51
+# %% ../../nbs/17_annotate.issues.ipynb #98f37384
 def _near(features, n, within):
     "A sparse graph of rows that are nearly identical"
     from sklearn.neighbors import NearestNeighbors

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.store.html.md"""
 # %% auto #0
 __all__ = ['LabelStore', 'simulate_annotator', 'propose']
 
-# %% ../../nbs/11_annotate.store.ipynb #0f251e3a
+# %% ../../nbs/11_annotate.store.ipynb #48c10cf6
 import atexit, json, os, random, re, threading, time as _time, warnings
 from contextlib import closing, contextmanager, suppress
 from glob import escape
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from fastcore.basics import patch
 
 from ..samples import DataError, Samples, did_you_mean
-from .tasks import Task
+from .tasks import Task, bounds_of
 from ..steps import step
 
 # %% ../../nbs/11_annotate.store.ipynb #e6464db3
@@ -96,9 +96,10 @@ def _on_connect(db, record):
     db.isolation_level = None                        # transactions begin where we say so
     for p in ('busy_timeout=30000', 'journal_mode=WAL', 'synchronous=FULL', 'secure_delete=ON'): db.execute(f'PRAGMA {p}')
 
-# %% ../../nbs/11_annotate.store.ipynb #27b943ab
+# %% ../../nbs/11_annotate.store.ipynb #6cb1ef46
 _shared = re.compile(r'nfs\d?|cifs|smb\w*|9p|afs|afpfs|ncpfs|webdav|davfs\d?|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|orangefs|pvfs2|'
-    r'vboxsf|prl_fs|fuse\.(sshfs|rclone|drive|gcsfuse|s3fs|goofys|mount-s3|blobfuse2?|juicefs|glusterfs|ceph|davfs2?|smbnetfs|vmhgfs-fuse)')
+    r'panfs|wekafs|drvfs|vboxsf|prl_fs|osxfuse|macfuse|fuse\.(?!(ntfs|ntfs-3g|exfat|exfat-fuse|ext[234]|fuse2fs|fuse-overlayfs|encfs|'
+    r'gocryptfs|cryfs|veracrypt)$).*')             # of the many that FUSE brings, those that are known to be local pass
 
 def _mount_of(path, mountinfo):
     "File system type of a path, by the lines of Linux's /proc/self/mountinfo; the last of the longest mount points holds it"
@@ -142,19 +143,15 @@ def _warn_ephemeral():
     _warned.add(host)
     warnings.warn(f"{host} deletes this machine's disk when the session ends: keep a copy with store.mirror(folder), as on a mounted drive")
 
-# %% ../../nbs/11_annotate.store.ipynb #a4853f13
+# %% ../../nbs/11_annotate.store.ipynb #bac69119
 class LabelStore:
     "An append-only log of labels in SQLite or PostgreSQL, usable from any thread"
     def __init__(self,
         url='labels.db', # path of a file, made if it is not there; or a SQLAlchemy URL of SQLite or PostgreSQL
         mirror=None # folder to keep a copy of the log in, as JSON Lines; None: none
     ):
-        url = os.fspath(url)
-        self.url = sa.make_url(url) if '://' in url else sa.URL.create('sqlite', database=str(Path(url).expanduser()))
-        if self._sqlite and self.url.database in (None, '', ':memory:'):
-            raise DataError('labels in memory die with the process: give a file')
+        self.url, self._mirror, self._closed = _url_of(url), None, False
         if self._sqlite: _refuse_network(self.url.database)
-        self._mirror = None
         self._open()
         self._prepare()
         if mirror is not None: self.mirror(mirror)
@@ -168,13 +165,29 @@ class LabelStore:
     def close(self):
         "Let go of the database; what is not mirrored yet is mirrored first"
         if self._mirror: self._mirror.stop()
+        self._closed = True
         self._engine.dispose()
 
-# %% ../../nbs/11_annotate.store.ipynb #3aa550af
+# %% ../../nbs/11_annotate.store.ipynb #6cec6f45
+def _url_of(url):
+    "The path of a file, or a URL, as SQLAlchemy takes it"
+    try:
+        url = os.fspath(url)
+        url = sa.make_url(url) if '://' in url else sa.URL.create('sqlite', database=str(Path(url).expanduser()))
+        file = url.database or '' if url.get_backend_name() == 'sqlite' else None
+    except (TypeError, ValueError, RuntimeError, sa.exc.ArgumentError, sa.exc.NoSuchModuleError):
+        raise DataError('this is no place for labels: give the path of a file, or postgresql://user@host/database') from None
+    if file in ('', ':memory:'): raise DataError('labels in memory die with the process: give a file')
+    if file is not None and (url.query or file.startswith('file:') or '\0' in file):
+        raise DataError('a SQLite URL with options is not taken: give the path of the file, without options')
+    return url
+
+# %% ../../nbs/11_annotate.store.ipynb #fd3f58d2
 @patch
 @contextmanager
 def _writing(self:LabelStore, create=False):
     "A transaction in which to write; nothing of it stands unless all of it does"
+    if self._closed: raise DataError('nothing was stored: this label store was closed, open it again')
     self._after_fork()
     failed = 'no label store was opened' if create else 'nothing was stored'
     with self._lock:
@@ -188,7 +201,7 @@ def _writing(self:LabelStore, create=False):
         except (sa.exc.DBAPIError, self._driver.Error) as e: raise DataError(f'{failed}: {self._why(e)}') from None
     if self._mirror: self._mirror.wake()
 
-# %% ../../nbs/11_annotate.store.ipynb #a17b8487
+# %% ../../nbs/11_annotate.store.ipynb #b0adab3a
 @patch
 def _begin(self:LabelStore, db, patience=30):
     "Take the write lock. In SQLite's own waiting who waits longest asks least often; here all ask at the same rate, so nobody starves"
@@ -203,7 +216,7 @@ def _begin(self:LabelStore, db, patience=30):
                 _time.sleep(random.uniform(0, .002))
     finally: db.execute('PRAGMA busy_timeout=30000')
 
-# %% ../../nbs/11_annotate.store.ipynb #eb996166
+# %% ../../nbs/11_annotate.store.ipynb #d1e741b1
 _left_behind = []
 @patch
 def _after_fork(self:LabelStore):
@@ -215,7 +228,7 @@ def _after_fork(self:LabelStore):
         self._mirror = _Mirror(self, self._mirror.path.parent)
         self._mirror.begin()
 
-# %% ../../nbs/11_annotate.store.ipynb #047f7c42
+# %% ../../nbs/11_annotate.store.ipynb #ddaadb93
 @patch
 def _why(self:LabelStore, e):
     "A database error as a sentence"
@@ -227,7 +240,7 @@ def _why(self:LabelStore, e):
              'connection': 'is the server running, and the URL right?'}
     return f'{said}{next((f" ({h})" for k, h in hints.items() if k in said), "")}'
 
-# %% ../../nbs/11_annotate.store.ipynb #ea0ad65b
+# %% ../../nbs/11_annotate.store.ipynb #19f3e218
 @patch
 def _rows(self:LabelStore, query, plain=False):
     "All rows of a query; `plain`: as the driver gives them, without names, which is faster for many"
@@ -236,7 +249,7 @@ def _rows(self:LabelStore, query, plain=False):
         with self._engine.connect() as conn: return conn.execute(query).cursor.fetchall() if plain else conn.execute(query).all()
     except (sa.exc.DBAPIError, self._driver.Error) as e: raise DataError(f'the labels cannot be read: {self._why(e)}') from None
 
-# %% ../../nbs/11_annotate.store.ipynb #ae571ca4
+# %% ../../nbs/11_annotate.store.ipynb #77426c0d
 @patch
 def _prepare(self:LabelStore):
     "Make the tables, or bring those of an older version up to date"
@@ -248,7 +261,7 @@ def _prepare(self:LabelStore):
             elif found < _schema: self._migrate(conn, found)
     self.store_id = self._rows(sa.select(_about.c.value).where(_about.c.key == 'store_id'))[0][0]
 
-# %% ../../nbs/11_annotate.store.ipynb #81ec3cdb
+# %% ../../nbs/11_annotate.store.ipynb #4d138479
 @patch
 def _found(self:LabelStore, conn=None):
     "The schema's version in the database; None: there is no store yet"
@@ -261,7 +274,7 @@ def _found(self:LabelStore, conn=None):
     elif there & set(_meta.tables): raise DataError('this database belongs to another program: give another file')
     return int(found) if 'about' in there and found is not None else None
 
-# %% ../../nbs/11_annotate.store.ipynb #3bd03205
+# %% ../../nbs/11_annotate.store.ipynb #d190dde3
 @patch
 def _make(self:LabelStore, conn):
     "All tables, views and triggers, and the store's identity"
@@ -272,7 +285,7 @@ def _make(self:LabelStore, conn):
         conn.execute(_about.delete().where(_about.c.key == k))
         conn.execute(_about.insert(), dict(key=k, value=v))
 
-# %% ../../nbs/11_annotate.store.ipynb #7c5cd14d
+# %% ../../nbs/11_annotate.store.ipynb #4076a90d
 _uuid = re.compile(r'[A-Za-z0-9-]{8,64}')
 def _text(name, v, n=1000):
     "A short, non-empty text"
@@ -287,24 +300,44 @@ def _number(name, v, lo=0., hi=1e10):
         raise DataError(f'{name} must be a number from {lo:g} to {hi:g}, not {v!r}')
     return float(v)
 
-# %% ../../nbs/11_annotate.store.ipynb #ff13e8b6
+# %% ../../nbs/11_annotate.store.ipynb #37ddc34a
+def _some(name, v, *limits):
+    "A number in its range"
+    if v is None: raise DataError(f'{name} must be a number, not None')
+    return _number(name, v, *limits)
+
 def _one_of(name, v, allowed):
-    if v not in allowed: raise DataError(f'there is no {name} {v!r}{did_you_mean(v, allowed)}')
+    if not isinstance(v, str) or v not in allowed: raise DataError(f'there is no {name} {v!r}{did_you_mean(str(v), allowed)}')
     return v
 
+def _ids(items):
+    "Ids as a list; a text is one id"
+    if isinstance(items, Samples): return items['id'].to_pylist()
+    if isinstance(items, str): return [items]
+    if not hasattr(items, '__iter__'): raise DataError(f'items are a list of ids, or samples, not {str(items)[:40]}')
+    return list(items)
+
+# %% ../../nbs/11_annotate.store.ipynb #6b7910ae
 def _json(v):
     "A value as the table holds it"
     s = None if v is None else json.dumps(v, ensure_ascii=False, sort_keys=True)
     if s and len(s) > 2**23: raise DataError('an answer of more than 8 million characters: split the item')
     return s
 
-def _name(task): return getattr(task, 'name', task)
+def _asked(task):
+    "The task itself, where its name is not enough"
+    if isinstance(task, Task): return task
+    raise DataError(f'{str(task)[:40]!r} is no task: give the Task itself')
 
-# %% ../../nbs/11_annotate.store.ipynb #d18a0108
+def _name(task): return task if isinstance(task, str) else _asked(task).name
+
+# %% ../../nbs/11_annotate.store.ipynb #5cc03020
 def _event(item, value=None, task=None, *, annotator='me', kind='label', source='human', source_version=None, seconds=None,
            score=None, proposal=None, uuid=None, time=None, ref=None, late=None):
     "One checked row of the log"
-    if kind in ('label', 'skip', 'adjudicate') and task is None: raise DataError('a label needs the task that it answers')
+    if task is not None: _asked(task)
+    elif kind in ('label', 'skip', 'adjudicate') or proposal is not None: raise DataError('a label needs the task that it answers')
+    if kind == 'adjudicate' and source != 'human': raise DataError('only a person decides: what a model or function says is a label')
     if kind in ('label', 'adjudicate'): value = task.check(value)
     if kind == 'note': _text('a note', value, 10_000)
     if kind in ('skip', 'undo') and value is not None: raise DataError(f'a {kind} has no value')
@@ -316,7 +349,7 @@ def _event(item, value=None, task=None, *, annotator='me', kind='label', source=
         score=_number('score', score, 0, 1), seconds=_number('seconds', seconds, 0, 1e7),
         late=None if late is None else int(_number('late', late, 0, 1)))
 
-# %% ../../nbs/11_annotate.store.ipynb #54dc587a
+# %% ../../nbs/11_annotate.store.ipynb #cb6c5a96
 @patch
 def add(self:LabelStore,
     item:str, # id of the sample
@@ -334,23 +367,34 @@ def add(self:LabelStore,
     time:float=None # seconds since 1970; None: now
 )->int: # its place in the sequence; once you have it, it is on the disk
     "Store one event. Raises `DataError` for a value that the task does not know, and when it could not be stored"
-    if kind == 'undo': raise DataError('use undo(annotator): it finds what is to be undone')
     return self.add_many([{k: v for k, v in locals().items() if k != 'self'}])[0]
 
-# %% ../../nbs/11_annotate.store.ipynb #171ef258
+# %% ../../nbs/11_annotate.store.ipynb #10e22b88
 @patch
 def add_many(self:LabelStore,
-    events:list # dictionaries of what `add` takes
+    events # dictionaries of what `add` takes
 )->list: # their places in the sequence
-    "Store events in one transaction: all or none"
-    rows = [_event(**e) for e in events]
+    "Store events in one transaction: all or none. Raises `DataError` as `add` does"
+    events = list(events)
+    rows = [_given_event(e) for e in events]
     with self._writing() as conn:
         known = self._know(conn, {e['task'].version: e['task'] for e in events if e.get('task') is not None})
         seqs = self._insert(conn, rows)
     self._known |= known
     return seqs
 
-# %% ../../nbs/11_annotate.store.ipynb #c91ad123
+# %% ../../nbs/11_annotate.store.ipynb #2fa78288
+_given = 'item value task annotator kind source source_version seconds score proposal uuid time'.split()
+def _given_event(e):
+    "An event as a caller gives it, as a row of the log"
+    if not isinstance(e, dict) or 'item' not in e:
+        raise DataError(f'an event is a dictionary of what `add` takes, item included: {str(e)[:60]}')
+    if e.get('kind') == 'undo' or 'ref' in e: raise DataError('use undo(annotator): it finds what is to be undone')
+    odd = next((k for k in e if k not in _given), None)
+    if odd is not None: raise DataError(f'an event has no {odd!r}{did_you_mean(str(odd), _given)}')
+    return _event(**e)
+
+# %% ../../nbs/11_annotate.store.ipynb #d6dae69e
 @patch
 def _know(self:LabelStore, conn, tasks):
     "Store the versions of tasks that are not there yet"
@@ -359,7 +403,7 @@ def _know(self:LabelStore, conn, tasks):
             conn.execute(_tasks.insert(), dict(version=v, name=tasks[v].name, spec=json.dumps(tasks[v].to_dict(), ensure_ascii=False)))
     return new
 
-# %% ../../nbs/11_annotate.store.ipynb #9d4b2172
+# %% ../../nbs/11_annotate.store.ipynb #29601154
 _compiled = {}
 def _direct(conn, query, params):
     "A cursor of the driver after running a query that was compiled before"
@@ -368,13 +412,13 @@ def _direct(conn, query, params):
         _compiled[key] = str(query.compile(dialect=type(conn.dialect)(paramstyle=style)))
     return conn.connection.cursor().execute(_compiled[key], params)
 
-# %% ../../nbs/11_annotate.store.ipynb #91811d6c
+# %% ../../nbs/11_annotate.store.ipynb #6806e5fe
 _look = sa.text('SELECT EXISTS (SELECT 1 FROM events WHERE uuid = :uuid), EXISTS (SELECT 1 FROM erased), '
                 'EXISTS (SELECT 1 FROM queue) OR EXISTS (SELECT 1 FROM gold)')
 _put = _events.insert().values({c.name: sa.bindparam(c.name) for c in _events.columns if c.name != 'seq'}).returning(_events.c.seq)
 _put_many = _events.insert().returning(_events.c.seq, sort_by_parameter_order=True)
 
-# %% ../../nbs/11_annotate.store.ipynb #6c62efd5
+# %% ../../nbs/11_annotate.store.ipynb #e3586834
 @patch
 def _insert(self:LabelStore, conn, rows):
     "Insert rows whose uuid is new; the place of each in the sequence"
@@ -390,8 +434,8 @@ def _insert(self:LabelStore, conn, rows):
     for r in answers: self._settle(conn, r)
     return [there[r['uuid']] for r in rows]
 
-# %% ../../nbs/11_annotate.store.ipynb #5d4a1100
-_same = ('kind', 'item', 'annotator', 'source', 'task_version', 'value', 'ref')
+# %% ../../nbs/11_annotate.store.ipynb #305f77cd
+_same = ('kind', 'item', 'annotator', 'source', 'source_version', 'task_version', 'value', 'score', 'ref')
 
 @patch
 def _sent_before(self:LabelStore, conn, rows):
@@ -407,7 +451,7 @@ def _sent_before(self:LabelStore, conn, rows):
 
 def _mark(item): return sha256(item.encode()).hexdigest()
 
-# %% ../../nbs/11_annotate.store.ipynb #6adc11f3
+# %% ../../nbs/11_annotate.store.ipynb #9152ec16
 @patch
 def _refuse_erased(self:LabelStore, conn, rows):
     "What was erased must not come back"
@@ -415,7 +459,7 @@ def _refuse_erased(self:LabelStore, conn, rows):
     for r in rows if gone else ():
         if _mark(r['item']) in gone: raise DataError(f'the item {r["item"]!r} was erased: nothing about it is stored any more')
 
-# %% ../../nbs/11_annotate.store.ipynb #8eee3e9f
+# %% ../../nbs/11_annotate.store.ipynb #5f2f4c37
 def _key(table, r): return sa.and_(*[table.c[k] == r[k] for k in ('task', 'item', 'annotator') if k in table.c])
 def _clock(conn):
     "Seconds since 1970; by the server's clock, if there is one"
@@ -432,7 +476,7 @@ _held = ('leased', 'labelled')
 _claim = sa.text('INSERT INTO claims (task, item, annotator, state, expires) VALUES (:task, :item, :annotator, :state, :expires) '
                  'ON CONFLICT (task, item, annotator) DO UPDATE SET state = excluded.state, expires = excluded.expires')
 
-# %% ../../nbs/11_annotate.store.ipynb #4827fa7b
+# %% ../../nbs/11_annotate.store.ipynb #aa745603
 @patch
 def _settle(self:LabelStore, conn, r):
     "Write down what an answer that was just given, or taken back, does to the claim and to the item's open places"
@@ -445,7 +489,7 @@ def _settle(self:LabelStore, conn, r):
     if freed := (was in _held) - (state in _held): conn.execute(_queue.update().where(_key(_queue, r)).values(open=_queue.c.open + freed))
     if freed > 0: _back(conn, r['task'], [r['item']])
 
-# %% ../../nbs/11_annotate.store.ipynb #5f615655
+# %% ../../nbs/11_annotate.store.ipynb #118a1544
 @patch
 def _state(self:LabelStore, conn, r, was):
     "State of a claim by the answer that stands, and when it expires: who took an answer back has ten more minutes"
@@ -463,7 +507,7 @@ def _close(self:LabelStore, conn, r):
     conn.execute(_queue.update().where(_key(_queue, r)).values(closed=closed))
     if not closed: _back(conn, r['task'], [r['item']])
 
-# %% ../../nbs/11_annotate.store.ipynb #492b794a
+# %% ../../nbs/11_annotate.store.ipynb #ae75eab2
 def _back(conn, task, items):
     "Let annotators look again from the first of these items on"
     at = sa.select(_queue.c.rank, _queue.c.id).where(_queue.c.task == task, _queue.c.item.in_(items)).order_by(_queue.c.rank, _queue.c.id)
@@ -471,7 +515,7 @@ def _back(conn, task, items):
         after = sa.tuple_(_cursors.c.rank, _cursors.c.id) >= sa.tuple_(*map(sa.literal, first))
         conn.execute(_cursors.update().where(_cursors.c.task == task, after).values(rank=first.rank, id=first.id - 1))
 
-# %% ../../nbs/11_annotate.store.ipynb #73b6aaa6
+# %% ../../nbs/11_annotate.store.ipynb #a6e8feea
 def _frame(rows, columns):
     "Rows of events as a DataFrame: values decoded, times in UTC"
     import pandas as pd
@@ -482,7 +526,7 @@ def _frame(rows, columns):
     if 'late' in columns: df['late'] = df['late'].astype(float) == 1
     return df.astype({c: float for c in ('score', 'seconds') if c in columns})
 
-# %% ../../nbs/11_annotate.store.ipynb #fbe6f22d
+# %% ../../nbs/11_annotate.store.ipynb #8a7f4fd0
 @patch
 def events(self:LabelStore,
     task=None # a task or its name; None: all
@@ -497,13 +541,13 @@ def tasks(self:LabelStore)->dict: # version to description
     "Every version of every task that was answered"
     return {r.version: json.loads(r.spec) for r in self._rows(sa.select(_tasks).order_by(_tasks.c.name, _tasks.c.version))}
 
-# %% ../../nbs/11_annotate.store.ipynb #dabf4162
+# %% ../../nbs/11_annotate.store.ipynb #25d18d22
 @patch(as_prop=True)
 def seq(self:LabelStore)->int: # 0: nothing was said yet
     "The place of the last event"
     return self._rows(sa.select(sa.func.max(_events.c.seq)))[0][0] or 0
 
-# %% ../../nbs/11_annotate.store.ipynb #f5fb274f
+# %% ../../nbs/11_annotate.store.ipynb #b48590ae
 @patch
 def undo(self:LabelStore,
     annotator:str='me', # whose label, skip or decision to take back
@@ -523,7 +567,7 @@ def undo(self:LabelStore,
         self._take_back(conn, e)
     return _decoded(e)
 
-# %% ../../nbs/11_annotate.store.ipynb #fcd04046
+# %% ../../nbs/11_annotate.store.ipynb #3caa9f09
 @patch
 def _take_back(self:LabelStore, conn, e):
     "`e` stands no more; if it was an undo, what it took back stands again, and so on"
@@ -535,7 +579,7 @@ def _take_back(self:LabelStore, conn, e):
         e, stands = _by_uuid(conn, e['ref']), not stands
     if e['source'] == 'human' and e['kind'] in ('label', 'skip', 'adjudicate'): self._settle(conn, e)
 
-# %% ../../nbs/11_annotate.store.ipynb #00d1da06
+# %% ../../nbs/11_annotate.store.ipynb #f3a03fab
 def _by_uuid(conn, uuid, annotator=None):
     "The event with this uuid; of an annotator, and standing, if one is given"
     e = conn.execute(sa.select(_events, _stands(_events).label('stands')).where(_events.c.uuid == uuid)).mappings().first()
@@ -552,12 +596,12 @@ def _last(conn, annotator, task):
     if e is None: raise DataError(f'{annotator!r} has no label to take back')
     return dict(e)
 
-# %% ../../nbs/11_annotate.store.ipynb #1d2f0887
+# %% ../../nbs/11_annotate.store.ipynb #1e4a4854
 def _decoded(e):
     "An event as it was given: value and proposal are JSON in the table only"
     return {k: json.loads(v) if k in ('value', 'proposal') and v is not None else v for k, v in e.items()}
 
-# %% ../../nbs/11_annotate.store.ipynb #f4589108
+# %% ../../nbs/11_annotate.store.ipynb #a21af7d0
 @patch
 def labels(self:LabelStore,
     task, # a task or its name
@@ -568,12 +612,12 @@ def labels(self:LabelStore,
     columns, e = 'item value annotator source source_version score seconds time task_version proposal late seq'.split(), _events.c
     rules = [e.task == _name(task), e.kind.in_(('label', 'skip')), _stands(_events)]
     if source is not None: rules.append(e.source == _one_of('source', source, _sources))
-    if same_version: rules.append(e.task_version == task.version)
+    if same_version: rules.append(e.task_version == _asked(task).version)
     last = sa.select(sa.func.max(e.seq)).where(*rules).group_by(e.task, e.item, e.annotator, e.source)
     query = sa.select(*[e[c] for c in columns]).where(e.seq.in_(last.correlate(None)), e.kind == 'label').order_by(e.seq)
     return _frame(self._rows(query, plain=True), columns)
 
-# %% ../../nbs/11_annotate.store.ipynb #f1696153
+# %% ../../nbs/11_annotate.store.ipynb #d47c6fb2
 @patch
 def mine(self:LabelStore,
     task, # a task or its name
@@ -581,12 +625,12 @@ def mine(self:LabelStore,
     adjudications:bool=False # True: this reviewer's decisions instead of labels and skips
 )->dict: # item to the answer, None for a skip; in the order in which the items were first answered
     "What one annotator says now"
-    kinds = ('adjudicate',) if adjudications else ('label', 'skip')
+    annotator, kinds = _text('annotator', annotator, 200), ('adjudicate',) if adjudications else ('label', 'skip')
     query = sa.select(_events.c.item, _events.c.value).where(_events.c.annotator == annotator, _events.c.task == _name(task),
         _events.c.kind.in_(kinds), _events.c.source == 'human', _stands(_events)).order_by(_events.c.seq)
     return {i: v if v is None else json.loads(v) for i, v in self._rows(query)}
 
-# %% ../../nbs/11_annotate.store.ipynb #b660c5a3
+# %% ../../nbs/11_annotate.store.ipynb #7adba447
 @patch
 def proposals(self:LabelStore,
     task, # a task or its name
@@ -594,7 +638,7 @@ def proposals(self:LabelStore,
     model:str=None # of this model only (the name it proposes under); None: of any
 )->dict: # item to (answer, score, source_version), for those that have one
     "The latest proposal of a model for each item"
-    items, found = list(items), {}
+    items, found = _ids(items), {}
     query = sa.select(_events.c.seq, *[_events.c[c] for c in ('item', 'value', 'score', 'source_version')]).where(
         _events.c.task == _name(task), _events.c.source == 'model', _events.c.kind == 'label', _stands(_events))
     if model is not None: query = query.where(_events.c.annotator == model)
@@ -603,21 +647,21 @@ def proposals(self:LabelStore,
         found |= {r.item: (json.loads(r.value), r.score, r.source_version) for r in rows}
     return found
 
-# %% ../../nbs/11_annotate.store.ipynb #e49231fe
+# %% ../../nbs/11_annotate.store.ipynb #873efe11
 @patch
 def notes(self:LabelStore,
     task, # a task or its name
     items # ids of the items that you ask about
 )->dict: # item to a list of (annotator, text), oldest first, for those that have one
     "What was noted on items, by anybody"
-    items, found, e = list(items), {}, _events.c
+    items, found, e = _ids(items), {}, _events.c
     query = sa.select(e.item, e.annotator, e.value).where(e.task == _name(task), e.kind == 'note', _stands(_events)).order_by(e.seq)
     for i in range(0, len(items), 500):
         rows = self._rows(query.where(e.item.in_(items[i:i+500])))
         for item, who, text in rows: found.setdefault(item, []).append((who, json.loads(text)))
     return found
 
-# %% ../../nbs/11_annotate.store.ipynb #7984caa0
+# %% ../../nbs/11_annotate.store.ipynb #3fed63f7
 @patch
 def decisions(self:LabelStore,
     task # a task or its name
@@ -628,7 +672,7 @@ def decisions(self:LabelStore,
     df = _frame(self._rows(query.order_by(_events.c.seq), plain=True), columns)
     return df.drop_duplicates('item', keep='last', ignore_index=True)
 
-# %% ../../nbs/11_annotate.store.ipynb #68c3e39a
+# %% ../../nbs/11_annotate.store.ipynb #f474f41a
 @patch
 def decided(self:LabelStore,
     task, # a task or its name
@@ -647,7 +691,7 @@ def decided(self:LabelStore,
     votes = votes.sort_values(['n', 'seq'] if conflict == 'majority' else 'seq').drop_duplicates('item', keep='last')
     return dict(zip(votes.item, votes.value)) | final
 
-# %% ../../nbs/11_annotate.store.ipynb #f200a549
+# %% ../../nbs/11_annotate.store.ipynb #01253eac
 @patch
 def __str__(self:LabelStore):
     n, last = self._rows(sa.select(sa.func.count(), sa.func.max(_events.c.seq)))[0]
@@ -662,7 +706,7 @@ def _repr_html_(self:LabelStore):
     from html import escape
     return f'<p>{escape(re.sub(", the last [^ ]*", "", repr(self)))}</p>' + self.summary().to_html(index=False, na_rep='–')
 
-# %% ../../nbs/11_annotate.store.ipynb #256dd94c
+# %% ../../nbs/11_annotate.store.ipynb #e92bc7e6
 @patch
 def summary(self:LabelStore): # a DataFrame, one row a task, source and annotator
     "What was done by whom: how many events of each kind, and median seconds (among the store's last 100,000 events)"
@@ -675,7 +719,7 @@ def summary(self:LabelStore): # a DataFrame, one row a task, source and annotato
     counts = n.pivot_table(index=key, columns='kind', values='n', aggfunc='sum', fill_value=0)
     return counts.assign(median_seconds=s.groupby(key).s.median().round(2)).reset_index().rename_axis(columns=None)
 
-# %% ../../nbs/11_annotate.store.ipynb #62576735
+# %% ../../nbs/11_annotate.store.ipynb #1eb8d6ca
 @patch
 def _migrate(self:LabelStore, conn, found):
     "Bring the tables of version `found` up to date, keeping every event"
@@ -686,7 +730,7 @@ def _migrate(self:LabelStore, conn, found):
     self._make(conn)
     self._rebuild(conn)
 
-# %% ../../nbs/11_annotate.store.ipynb #4901d06c
+# %% ../../nbs/11_annotate.store.ipynb #773ef3da
 def _backup(path, found):
     "Copy a SQLite file with all that was committed to it"
     import sqlite3
@@ -695,7 +739,7 @@ def _backup(path, found):
     with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(tmp)) as new: old.backup(new)
     os.replace(tmp, to)
 
-# %% ../../nbs/11_annotate.store.ipynb #f16d8eae
+# %% ../../nbs/11_annotate.store.ipynb #594e21c8
 @patch
 def _rebuild(self:LabelStore, conn):
     "Work out from the log which events are taken back: an undo counts unless a later one that counts took it back"
@@ -708,7 +752,7 @@ def _rebuild(self:LabelStore, conn):
         conn.execute(_undone.insert().from_select(['seq'], sa.select(_events.c.seq).where(_events.c.uuid.in_(dead[i:i+500]))))
     for t in conn.scalars(sa.union(sa.select(_queue.c.task), sa.select(_gold.c.task))).all(): _recount(conn, t)
 
-# %% ../../nbs/11_annotate.store.ipynb #36794349
+# %% ../../nbs/11_annotate.store.ipynb #6781ed7a
 @patch
 def export(self:LabelStore,
     path # file to write
@@ -720,7 +764,7 @@ def export(self:LabelStore,
 
 def _line(d): return (json.dumps(d, ensure_ascii=False) + '\n').encode()
 
-# %% ../../nbs/11_annotate.store.ipynb #9f2e9575
+# %% ../../nbs/11_annotate.store.ipynb #4ead8282
 @contextmanager
 def _replacing(path):
     "A file that takes the place of `path` once it is complete and on the disk"
@@ -734,20 +778,40 @@ def _replacing(path):
     except OSError as e: raise DataError(f'{path.name} cannot be written: {e.strerror}') from None
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../../nbs/11_annotate.store.ipynb #2a48cc61
+# %% ../../nbs/11_annotate.store.ipynb #5eb94adc
 @patch
 def _log(self:LabelStore):
     "The log as dictionaries"
-    erased = self._rows(sa.select(_erased))
-    yield dict(format='pretrain_notes.labels', schema=_schema, store=self.store_id, erased=len(erased))
+    plan, erased = self._plan(), self._rows(sa.select(_erased))
+    yield dict(format='pretrain_notes.labels', schema=_schema, store=self.store_id, erased=len(erased), plan=plan)
     yield from (dict(task=spec, version=v) for v, spec in self.tasks().items())
     yield from self._since(0)
+    yield from self._team()
+    yield from (dict(erased=dict(e._mapping)) for e in erased)
+
+# %% ../../nbs/11_annotate.store.ipynb #340fda8b
+_rate_key = 'gold_rate '                             # and the name of the task
+
+@patch
+def _team(self:LabelStore):
+    "A team's plan as dictionaries: queue, gold, and the rate of gold"
     queue = sa.select(*[_queue.c[c] for c in ('task', 'item', 'rank', 'overlap')]).order_by(_queue.c.id)
     yield from (dict(queue=dict(q._mapping)) for q in self._rows(queue))
     yield from (dict(gold=_decoded(g._mapping)) for g in self._rows(sa.select(_gold).order_by(_gold.c.task, _gold.c.item)))
-    yield from (dict(erased=dict(e._mapping)) for e in erased)
+    rates = sa.select(_about).where(_about.c.key.startswith(_rate_key, autoescape=True)).order_by(_about.c.key)
+    yield from (dict(rate=dict(task=r.key[len(_rate_key):], rate=float(r.value))) for r in self._rows(rates))
 
-# %% ../../nbs/11_annotate.store.ipynb #492d4aa4
+@patch
+def _plan(self:LabelStore):
+    "Which plan the team has: another one, another mark; None: none yet"
+    return next((r.value for r in self._rows(sa.select(_about.c.value).where(_about.c.key == 'plan'))), None)
+
+def _replan(conn, rates):
+    "Write down rates of gold, and that the plan changed"
+    rows = [dict(key=_rate_key + r['task'], value=str(r['rate'])) for r in rates]
+    _merge(conn, _about, ('key',), [*rows, dict(key='plan', value=uuid4().hex)])
+
+# %% ../../nbs/11_annotate.store.ipynb #2ee32a64
 @patch
 def _since(self:LabelStore, seq, n=5000):
     "Events after `seq` as dictionaries, read `n` at a time"
@@ -755,17 +819,17 @@ def _since(self:LabelStore, seq, n=5000):
         for r in rows: yield {k: v for k, v in _decoded(r._mapping).items() if v is not None}
         seq = rows[-1].seq
 
-# %% ../../nbs/11_annotate.store.ipynb #bae084ce
+# %% ../../nbs/11_annotate.store.ipynb #4bac66b5
 class _Log:
     "What an exported file holds, checked line by line"
-    def __init__(self): self.tasks, self.events, self.queue, self.gold, self.erased = {}, [], [], [], []
+    def __init__(self): self.tasks, self.events, self.queue, self.gold, self.rate, self.erased = {}, [], [], [], [], []
     def take(self, line):
         d = json.loads(line.decode())
         if not isinstance(d, dict): raise DataError('not an object')
         if 'format' in d:
             if d['format'] != 'pretrain_notes.labels' or d.get('schema', 0) > _schema: raise DataError('another format, or a newer version')
         elif 'version' in d: self._task(**d)
-        elif len(d) == 1 and (part := [*d][0]) in ('queue', 'gold', 'erased'): getattr(self, f'_{part}')(**d[part])
+        elif len(d) == 1 and (part := [*d][0]) in ('queue', 'gold', 'rate', 'erased'): getattr(self, f'_{part}')(**d[part])
         else: self._event(**d)
 
     def _task(self, task, version):
@@ -776,11 +840,12 @@ class _Log:
         self.queue.append(dict(task=_text('task', task), item=_text('item', item), rank=rank, overlap=overlap))
     def _gold(self, task, item, value):
         self.gold.append(dict(task=_text('task', task), item=_text('item', item), value=_json(value)))
+    def _rate(self, task, rate): self.rate.append(dict(task=_text('task', task), rate=_some('gold_rate', rate, 0, 1)))
     def _erased(self, digest, reason, time):
         if not re.fullmatch('[0-9a-f]{64}', digest): raise DataError('an erased item is known by a sha256')
         self.erased.append(dict(digest=digest, reason=_text('reason', reason), time=_number('time', time)))
 
-# %% ../../nbs/11_annotate.store.ipynb #cee47867
+# %% ../../nbs/11_annotate.store.ipynb #108cdc82
 @patch
 def _event(self:_Log, seq=None, task=None, task_version=None, ref=None, **d):
     if task_version is not None and (task_version not in self.tasks or self.tasks[task_version].name != task):
@@ -788,7 +853,7 @@ def _event(self:_Log, seq=None, task=None, task_version=None, ref=None, **d):
     if (d.get('kind') == 'undo') != isinstance(ref, str): raise DataError('an undo names what it takes back, and nothing else does')
     self.events.append(_event(task=self.tasks.get(task_version), ref=ref, **d))
 
-# %% ../../nbs/11_annotate.store.ipynb #d0fac08b
+# %% ../../nbs/11_annotate.store.ipynb #fb19d015
 def _read_log(path):
     "An exported file as a `_Log`; raises `DataError` that names the line"
     log, path = _Log(), Path(path)
@@ -796,12 +861,16 @@ def _read_log(path):
     with open(path, 'rb') as f:
         for i, line in enumerate(iter(lambda: f.readline(2**25), b''), 1):
             try: log.take(line)
-            except UnicodeDecodeError: raise DataError(f'{path.name} line {i} is not UTF-8 text: give what `export` wrote') from None
             except (DataError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-                raise DataError(f'{path.name} line {i} is no line of a label log: {e}') from None
+                coded, half = not isinstance(e, UnicodeDecodeError), i > 1 and not line.endswith(b'\n') and not f.read(1)
+                if half and isinstance(e, (UnicodeDecodeError, json.JSONDecodeError)):
+                    warnings.warn(f'{path.name} ends within line {i}, as a crash leaves it: all before it is taken in')
+                    break
+                why = f'no line of a label log: {e}' if coded else 'not UTF-8 text: give what `export` wrote'
+                raise DataError(f'{path.name} line {i} is {why}') from None
     return log
 
-# %% ../../nbs/11_annotate.store.ipynb #0f0922c2
+# %% ../../nbs/11_annotate.store.ipynb #f26e4dbb
 @patch
 def restore(self:LabelStore,
     path # file written by `export`, or a mirror
@@ -818,10 +887,11 @@ def restore(self:LabelStore,
         self._insert(conn, [e for e in events.values() if keep(e)])
         for table, key, rows in ((_queue, ('task', 'item'), log.queue), (_gold, ('task', 'item'), log.gold)):
             _merge(conn, table, key, [r for r in rows if keep(r)])
+        if log.queue or log.gold or log.rate: _replan(conn, log.rate)
         self._rebuild(conn)
         return conn.scalar(sa.select(sa.func.count()).select_from(_events)) - n
 
-# %% ../../nbs/11_annotate.store.ipynb #3a6b6035
+# %% ../../nbs/11_annotate.store.ipynb #df97077a
 def _merge(conn, table, key, rows):
     "Insert rows, or bring those with the same key up to date"
     if not rows: return
@@ -838,7 +908,7 @@ def _take_marks(self:LabelStore, conn, marks):
         if _mark(item) in new: raise DataError(f'the item {item!r} was erased where this log comes from: erase it here first')
     _merge(conn, _erased, ('digest',), marks)
 
-# %% ../../nbs/11_annotate.store.ipynb #d3dfefd2
+# %% ../../nbs/11_annotate.store.ipynb #2e96c02b
 class _Mirror:
     "A copy of a store's log that follows it, on a thread of its own"
     def __init__(self, store, folder):
@@ -866,22 +936,22 @@ class _Mirror:
         atexit.unregister(self.stop)
         if self.thread.is_alive(): self.thread.join(seconds)
 
-# %% ../../nbs/11_annotate.store.ipynb #d1b2a2f7
+# %% ../../nbs/11_annotate.store.ipynb #5e34c3b2
 @patch
 def catch_up(self:_Mirror):
     "Append what is not mirrored yet; whether all of it is. A failure is kept in `error`, and the next call begins where the file ends"
     try:
-        marks = self.store._rows(sa.select(sa.func.count()).select_from(_erased))[0][0]
+        now = self.store._rows(sa.select(sa.func.count()).select_from(_erased))[0][0], self.store._plan()
         with _open_locked(self.path) as f:
             if f is None: return False               # another process is at it
-            seq, erased = _tail(f)
-            if erased == marks: self._append(f, seq)
-        if erased != marks: self.seq = _rewrite(self.store, self.path)
+            seq, begun = _tail(f)
+            if begun == now: self._append(f, seq)
+        if begun != now: self.seq = _rewrite(self.store, self.path)
         self.time, self.error, self.told = _time.time(), None, False
     except Exception as e: self.error = getattr(e, 'strerror', None) or str(e)
     return self.error is None
 
-# %% ../../nbs/11_annotate.store.ipynb #3e93f1f8
+# %% ../../nbs/11_annotate.store.ipynb #e092c3d4
 @patch
 def _append(self:_Mirror, f, seq):
     "Write events after `seq` to the end of the file, and have them on its disk"
@@ -895,7 +965,7 @@ def _append(self:_Mirror, f, seq):
     f.flush(); os.fsync(f.fileno())
     self.seq = seq
 
-# %% ../../nbs/11_annotate.store.ipynb #a20cc95b
+# %% ../../nbs/11_annotate.store.ipynb #d2585a86
 @contextmanager
 def _open_locked(path):
     "The file, locked for as long as it is open where the system can do that; None while another process has it"
@@ -907,11 +977,13 @@ def _open_locked(path):
         except (ImportError, OSError): pass          # a drive without locks
         yield f
 
-# %% ../../nbs/11_annotate.store.ipynb #909d69bc
+# %% ../../nbs/11_annotate.store.ipynb #e8275e8b
 def _tail(f):
-    "(sequence number of the last whole line, how many items were erased when the file was begun); cuts off half a line"
+    "(number of the last whole line, (how many items were erased, which plan) when the file was begun); cuts off half a line"
     f.seek(0)
-    try: erased = json.loads(f.readline())['erased']
+    try:
+        d = json.loads(f.readline())
+        begun = d['erased'], d.get('plan')
     except (ValueError, KeyError, TypeError): return 0, None     # not begun, or damaged: to be written anew
     size, n = f.seek(0, os.SEEK_END), 2**16
     while True:
@@ -923,16 +995,16 @@ def _tail(f):
         if any(seqs) or n >= size: break
         n *= 8
     f.truncate(max(0, size - n) + end)
-    return max((s for s in seqs if s), default=0), erased
+    return max((s for s in seqs if s), default=0), begun
 
-# %% ../../nbs/11_annotate.store.ipynb #12a654ad
+# %% ../../nbs/11_annotate.store.ipynb #258a3129
 def _rewrite(store, path):
     "Write the whole log; its last sequence number"
     seq = store.seq
     store.export(path)
     return seq
 
-# %% ../../nbs/11_annotate.store.ipynb #3280414d
+# %% ../../nbs/11_annotate.store.ipynb #439f5664
 @patch
 def mirror(self:LabelStore,
     folder=None # folder of the copy, made if it is not there; None: bring the copy up to date now
@@ -949,7 +1021,7 @@ def mirror(self:LabelStore,
     if not self._mirror.thread.is_alive(): self._mirror.begin()
     return self._mirror.path
 
-# %% ../../nbs/11_annotate.store.ipynb #66c4b76d
+# %% ../../nbs/11_annotate.store.ipynb #96791070
 @patch
 def begin(self:_Mirror):
     "Follow the store until it is closed or Python ends"
@@ -962,23 +1034,23 @@ def mirrored(self:LabelStore): # datetime in UTC; None: never, or there is no mi
     from datetime import datetime, timezone
     return datetime.fromtimestamp(self._mirror.time, timezone.utc) if self._mirror and self._mirror.time else None
 
-# %% ../../nbs/11_annotate.store.ipynb #90b316ba
+# %% ../../nbs/11_annotate.store.ipynb #44bf6323
 @patch
 def __str__(self:_Mirror):
     at = _time.strftime('%Y-%m-%d %H:%M:%S', _time.localtime(self.time)) if self.time else 'never'
     n = self.store._rows(sa.select(sa.func.count()).where(_events.c.seq > self.seq))[0][0]
     return f'mirrored {at}' + (f', {n} events behind' if n else '') + (f': {self.error}' if self.error else '')
 
-# %% ../../nbs/11_annotate.store.ipynb #77b00369
+# %% ../../nbs/11_annotate.store.ipynb #824e40d1
 @patch
 def erase(self:LabelStore,
     items, # id of an item, or a list of them
     reason:str, # why; kept, so name nobody in it
-    exports=() # files that `export` wrote, to be rewritten without the items
+    exports=() # files that `export` wrote (or one of them), to be rewritten without the items
 )->dict: # how many events, claims and lines of exports went
     """Remove all traces of items. Raises `DataError` where bytes may be left: repeat it then. Other copies (backups that you or the
     database server made) are yours to find"""
-    items, _ = [items] if isinstance(items, str) else list(items), _text('reason', reason)
+    items, exports, _ = _ids(items), [exports] if isinstance(exports, (str, Path)) else list(exports), _text('reason', reason)
     gone = {_mark(_text('item', i)) for i in items}
     with self._writing() as conn:
         _merge(conn, _erased, ('digest',), [dict(digest=d, reason=reason, time=_time.time()) for d in sorted(gone)])
@@ -988,7 +1060,7 @@ def erase(self:LabelStore,
     self._compact()
     return dict(events=sum(e for e, _ in n), claims=sum(c for _, c in n), lines=self._erase_copies(gone, exports))
 
-# %% ../../nbs/11_annotate.store.ipynb #3d22d413
+# %% ../../nbs/11_annotate.store.ipynb #746906f6
 @patch
 def _forget(self:LabelStore, conn, items):
     "Delete the rows of these items; (events, claims) that went"
@@ -996,7 +1068,7 @@ def _forget(self:LabelStore, conn, items):
     for table in (_queue, _gold): conn.execute(table.delete().where(table.c.item.in_(items)))
     return tuple(conn.execute(t.delete().where(t.c.item.in_(items))).rowcount for t in (_events, _claims))
 
-# %% ../../nbs/11_annotate.store.ipynb #dd6d5883
+# %% ../../nbs/11_annotate.store.ipynb #0ce7b34a
 @patch
 def _compact(self:LabelStore):
     "Rewrite the database so that no byte of deleted rows is left, and empty SQLite's write-ahead log"
@@ -1009,7 +1081,7 @@ def _compact(self:LabelStore):
     except sa.exc.DBAPIError as e: raise DataError(f'{left}: {self._why(e)}') from None
     if busy: raise DataError(f'{left}: somebody reads just now')
 
-# %% ../../nbs/11_annotate.store.ipynb #5f03a338
+# %% ../../nbs/11_annotate.store.ipynb #7cc0435c
 @patch
 def _erase_copies(self:LabelStore, gone, exports):
     "Rewrite the mirror and exports without the items, and delete copies that were made before a migration; how many lines went"
@@ -1021,7 +1093,7 @@ def _erase_copies(self:LabelStore, gone, exports):
         for p in path.parent.glob(f'{escape(path.name)}.schema*.bak'): p.unlink()
     return sum(_erase_lines(p, gone) for p in exports)
 
-# %% ../../nbs/11_annotate.store.ipynb #1e7680bc
+# %% ../../nbs/11_annotate.store.ipynb #dd55f00f
 def _erase_lines(path, gone):
     "Rewrite an exported file without the items; how many lines went"
     n, path = 0, Path(path)
@@ -1035,20 +1107,22 @@ def _erase_lines(path, gone):
             else: new.write(line)
     return n
 
-# %% ../../nbs/11_annotate.store.ipynb #5c3c3420
+# %% ../../nbs/11_annotate.store.ipynb #eacc04bb
 @patch
 def enqueue(self:LabelStore,
     task:Task, # what is asked
-    items, # ids, or `Samples`; those that are there already are brought up to date
+    items, # ids (a text is one), or `Samples`; those that are there already are brought up to date
     overlap:int=1, # how many annotators an item, at least 1
     priority=None, # a number an item, in the order of items or as a dictionary; the highest is given out first; None: in this order
-    gold:dict=None, # item to its known answer: given to everybody
-    gold_rate:float=.1 # share of gold items among those that are given out, while there are some
+    gold:dict=None, # item to its known answer: for everybody
+    gold_rate:float=.1 # share of gold items among those that are given out, 0..1, while there are others; 1: gold alone, to the last
 )->int: # how many items are in the queue of this task
     "Say what is to be labelled. Raises `DataError` for answers that are none, and priorities that do not fit"
-    ids = items['id'].to_pylist() if isinstance(items, Samples) else [_text('item', i) for i in items]
+    _asked(task)
+    if not isinstance(gold or {}, dict): raise DataError('gold is a dictionary: item to its known answer')
+    ids = [_text('item', i) for i in _ids(items)]
     gold = {_text('item', i): _json(task.check(v)) for i, v in (gold or {}).items()}
-    rank, overlap, rate = _ranks(ids, priority), _overlap(overlap), _number('gold_rate', gold_rate, 0, 1)
+    rank, overlap, rate = _ranks(ids, priority), _overlap(overlap), _some('gold_rate', gold_rate, 0, 1)
     rows = [dict(task=task.name, item=i, rank=r, overlap=overlap) for i, r in zip(ids, rank) if i not in gold]
     for k in range(0, len(rows), 20_000):            # in portions, so that nobody who labels has to wait; given out when all are there
         with self._writing() as conn:
@@ -1058,11 +1132,11 @@ def enqueue(self:LabelStore,
         self._know(conn, {task.version: task})
         self._refuse_erased(conn, [dict(item=i) for i in gold])
         _merge(conn, _gold, ('task', 'item'), [dict(task=task.name, item=i, value=v) for i, v in gold.items()])
-        if gold: _merge(conn, _about, ('key',), [dict(key=f'gold_rate {task.name}', value=str(rate))])
+        _replan(conn, [dict(task=task.name, rate=rate)] if gold else [])
         _recount(conn, task.name)
         return conn.scalar(sa.select(sa.func.count()).where(_queue.c.task == task.name))
 
-# %% ../../nbs/11_annotate.store.ipynb #15e1a45a
+# %% ../../nbs/11_annotate.store.ipynb #774b2a20
 def _overlap(v):
     "A number of annotators"
     if isinstance(v, (int, np.integer)) and not isinstance(v, bool) and 1 <= v <= 1000: return int(v)
@@ -1071,13 +1145,14 @@ def _overlap(v):
 def _ranks(ids, priority):
     "The rank of each item: the lowest is given out first"
     if priority is None: return [0.] * len(ids)
+    if isinstance(priority, str) or not hasattr(priority, '__iter__'): raise DataError('priorities are numbers, one an item')
     scores = [priority.get(i) for i in ids] if isinstance(priority, dict) else list(priority)
     if len(scores) != len(ids): raise DataError(f'there are {len(scores)} priorities for {len(ids)} items')
-    bad = next((i for i, s in zip(ids, scores) if s is None or not np.isfinite(s)), None)
+    bad = next((i for i, s in zip(ids, scores) if not isinstance(s, (int, float, np.number)) or not np.isfinite(s)), None)
     if bad is not None: raise DataError(f'the priority of {bad!r} is no number')
     return [-float(s) for s in scores]
 
-# %% ../../nbs/11_annotate.store.ipynb #d423e2ba
+# %% ../../nbs/11_annotate.store.ipynb #868a5679
 _count_sql = [
     "DELETE FROM queue WHERE task = :t AND item IN (SELECT item FROM gold WHERE task = :t)",
     "UPDATE claims SET state = 'released', expires = NULL WHERE task = :t AND state IN ('labelled', 'skipped')",
@@ -1092,19 +1167,19 @@ _count_sql = [
         AND NOT EXISTS (SELECT 1 FROM undone u WHERE u.seq = e.seq)) THEN 1 ELSE 0 END WHERE task = :t""",
     "DELETE FROM cursors WHERE task = :t"]
 
-# %% ../../nbs/11_annotate.store.ipynb #43396e02
+# %% ../../nbs/11_annotate.store.ipynb #9456985b
 def _recount(conn, task):
     "Work out from the log who answered what, and which places are open"
     for sql in _count_sql: conn.execute(sa.text(sql), dict(t=task))
 
-# %% ../../nbs/11_annotate.store.ipynb #d7dacd23
+# %% ../../nbs/11_annotate.store.ipynb #5bc3ec16
 _next = sa.text("""SELECT id, rank, item FROM queue q
     WHERE task = :task AND open > 0 AND closed = 0 AND (rank, id) > (:rank, :id)
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.task = q.task AND c.item = q.item AND c.annotator = :annotator
                     AND c.state IN ('leased', 'labelled', 'skipped'))
     ORDER BY rank, id LIMIT :n""")
 
-# %% ../../nbs/11_annotate.store.ipynb #38dfa95b
+# %% ../../nbs/11_annotate.store.ipynb #b1ae9ad3
 @patch
 def claim(self:LabelStore,
     annotator:str, # who wants to label
@@ -1114,7 +1189,7 @@ def claim(self:LabelStore,
 )->list: # dictionaries with item, gold (whether its answer is known) and expires (seconds since 1970); [] when nothing is left
     "Lease the next items. Leases that ran out are taken back first"
     who, task, out = _text('annotator', annotator, 200), _name(task), []
-    n, lease = int(_number('n', n, 1, 1000)), _number('lease', lease)
+    n, lease = int(_some('n', n, 1, 1000)), _some('lease', lease)
     with self._writing() as conn:
         now = _clock(conn)
         _take_leases(conn, sa.and_(_claims.c.task == task, _leased, _claims.c.expires <= now), task, 'expired')
@@ -1133,7 +1208,7 @@ def claim(self:LabelStore,
         if out: self._lease(conn, task, who, out, now + lease, dict(rank=rank, id=id, given=given))
     return [dict(item=i, gold=g, expires=now + lease) for i, g in out]
 
-# %% ../../nbs/11_annotate.store.ipynb #2ef70b25
+# %% ../../nbs/11_annotate.store.ipynb #08bfd3a2
 @patch
 def _lease(self:LabelStore, conn, task, who, out, expires, at):
     "Write down who has what, and where the annotator is"
@@ -1151,11 +1226,11 @@ def _take_leases(conn, which, task, state):
     for i in range(0, len(items), 500): _back(conn, task, items[i:i+500])
     return len(items)
 
-# %% ../../nbs/11_annotate.store.ipynb #ce1ff78f
+# %% ../../nbs/11_annotate.store.ipynb #b3409638
 @patch
 def _gold_left(self:LabelStore, conn, task, who):
     "Gold items that the annotator was not given yet, and how often one is due"
-    rate = conn.scalar(sa.select(_about.c.value).where(_about.c.key == f'gold_rate {task}'))
+    rate = conn.scalar(sa.select(_about.c.value).where(_about.c.key == _rate_key + task))
     if not rate: return [], 0.
     c = _claims.c
     had = sa.exists().where(c.task == task, c.item == _gold.c.item, c.annotator == who, c.state.in_((*_held, 'skipped')))
@@ -1163,7 +1238,7 @@ def _gold_left(self:LabelStore, conn, task, who):
 
 def _draw(*parts): return int(sha256('/'.join(map(str, parts)).encode()).hexdigest()[:16], 16) / 2**64
 
-# %% ../../nbs/11_annotate.store.ipynb #99bd4a92
+# %% ../../nbs/11_annotate.store.ipynb #59f88976
 @patch
 def release(self:LabelStore,
     annotator:str, # whose leases to give back
@@ -1174,7 +1249,7 @@ def release(self:LabelStore,
         which = sa.and_(_claims.c.task == _name(task), _leased, _claims.c.annotator == annotator)
         return _take_leases(conn, which, _name(task), 'released')
 
-# %% ../../nbs/11_annotate.store.ipynb #801e524d
+# %% ../../nbs/11_annotate.store.ipynb #771e0091
 @patch
 def progress(self:LabelStore,
     task # a task or its name
@@ -1185,7 +1260,7 @@ def progress(self:LabelStore,
     by = dict(map(tuple, self._rows(sa.select(c.state, count()).where(c.task == _name(task)).group_by(c.state))))
     return dict(items=items, full=full) | {s: by.get(s, 0) for s in ('leased', 'labelled', 'skipped')}
 
-# %% ../../nbs/11_annotate.store.ipynb #a3e393f9
+# %% ../../nbs/11_annotate.store.ipynb #741f82f1
 @patch
 def gold(self:LabelStore,
     task # a task or its name
@@ -1200,7 +1275,7 @@ def _wilson(right, n, z=1.959964):
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return round(float((mid - half) / (1 + z * z / n)), 3), round(float((mid + half) / (1 + z * z / n)), 3)
 
-# %% ../../nbs/11_annotate.store.ipynb #e61adb53
+# %% ../../nbs/11_annotate.store.ipynb #601d0f91
 @patch
 def gold_scores(self:LabelStore,
     task, # a task or its name
@@ -1216,10 +1291,12 @@ def gold_scores(self:LabelStore,
     df = rows.groupby('annotator').right.agg(n='size', right='sum').astype(int).reset_index()
     return df.assign(accuracy=df.right / df.n, interval=[_wilson(r, n) for r, n in zip(df.right, df.n)])
 
-# %% ../../nbs/11_annotate.store.ipynb #46dbd5db
+# %% ../../nbs/11_annotate.store.ipynb #e998be7b
 def _column(task, values):
     "(name, feature, values) of the column that a task's answers become; None where there is none"
     from datasets import ClassLabel, List, Value
+    if task.kind not in ('class', 'classes', 'boxes', 'spans'):
+        raise DataError(f'{task.kind!r} answers become no column (class, classes, boxes and spans do): take store.decided(task)')
     index, num = {c: i for i, c in enumerate(task.classes)}, Value('float64')
     label = ClassLabel(names=task.classes)
     each = lambda f: [None if v is None else f(v) for v in values]
@@ -1231,7 +1308,7 @@ def _column(task, values):
     def objects(v): return dict(bbox=[*map(_bbox, v)], category=[index[s['label']] for s in v], segmentation=[*map(_outline, v)])
     return 'objects', dict(bbox=List(List(num, length=4)), category=List(label), segmentation=List(List(List(num)))), each(objects)
 
-# %% ../../nbs/11_annotate.store.ipynb #e0bc8689
+# %% ../../nbs/11_annotate.store.ipynb #0f6c4a12
 def _bbox(s):
     "A shape's box as x, y, width, height"
     if 'box' in s: return s['box']
@@ -1240,7 +1317,7 @@ def _bbox(s):
 
 def _outline(s): return [[c for p in s['points'] for c in p]] if 'points' in s else []
 
-# %% ../../nbs/11_annotate.store.ipynb #5c16f832
+# %% ../../nbs/11_annotate.store.ipynb #e6d2ef8f
 @patch
 @step
 def with_labels(self:Samples,
@@ -1250,20 +1327,28 @@ def with_labels(self:Samples,
     source:str='human', # 'human', 'model' or 'function'; None: all together
     labelled_only:bool=False # True: drop rows without a label; False: their label is null
 )->Samples: # the samples with the column `label`; `labels` (several classes), `objects` (boxes: bbox, category, segmentation), or `spans`
-    "Join what was decided on `id`. Raises `DataError` where no label fits, or a label is no answer to this version of the task"
+    "Join what was decided on `id`. Raises `DataError` where no label fits, or one is no answer to this version of the task, or to its item"
+    if not isinstance(store, LabelStore): raise DataError('with_labels takes the label store first, then the task')
+    _asked(task)
     now, ids = store.decided(task, conflict, source), self['id'].to_pylist()
     mine = [now.get(i) for i in ids]
     if all(v is None for v in mine):
         raise DataError(f'none of the {len(now)} labelled items is among these {len(ids)} samples: check task, store and data set')
-    for i, v in {_json(v): (i, v) for i, v in now.items()}.values():
-        try: task.check(v)
-        except DataError as e: raise DataError(f'the label of {i!r} fits another version of the task only: {e}') from None
+    mine = [None if v is None else _fitting(self, r, task, v) for r, v in enumerate(mine)]
     from datasets import Features
     name, feature, values = _column(task, mine)
     out = self.with_column(name, pa.array(values, Features({name: feature}).arrow_schema.field(0).type), feature)
     return out.drop_rows([v is None for v in mine], 'no label') if labelled_only else out
 
-# %% ../../nbs/11_annotate.store.ipynb #c3f86998
+# %% ../../nbs/11_annotate.store.ipynb #fdf2f070
+def _fitting(samples, row, task, value):
+    "A label as an answer to this task about this item: inside its picture, within its text"
+    bounds = bounds_of(samples, row, task)
+    try: return task.check(value, bounds)
+    except DataError as e:
+        raise DataError(f"the label of {samples['id'][row].as_py()!r} fits another version of the task, or another item: {e}") from None
+
+# %% ../../nbs/11_annotate.store.ipynb #7559e61d
 def _truth(samples, truth, task):
     "The true class number in the task of each sample, -1 where unknown"
     names = truth if truth is not None else [None if v < 0 else samples.vocab[v] for v in samples.labels]
@@ -1271,17 +1356,22 @@ def _truth(samples, truth, task):
     index = {c: i for i, c in enumerate(task.classes)}
     return np.array([-1 if v is None else index[task.check(str(v))] for v in names])
 
-# %% ../../nbs/11_annotate.store.ipynb #a913cad3
+# %% ../../nbs/11_annotate.store.ipynb #d84b89c7
 def _confusion(error, n):
     "Rows: the true class; columns: what is said"
-    if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - _number('error', float(error), 0, 1), float(error) / (n - 1))
+    if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - _some('error', error, 0, 1), _some('error', error, 0, 1) / (n - 1))
     m = np.asarray(error, float)
     if m.shape != (n, n) or (m < 0).any() or not np.allclose(m.sum(1), 1):
         raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
     return m
 
-# %% ../../nbs/11_annotate.store.ipynb #bce32e44
-def _uuid_of(*parts): return str(uuid5(NAMESPACE_URL, '/'.join(map(str, parts))))
+# %% ../../nbs/11_annotate.store.ipynb #1c35dacf
+def _uuid_of(*parts): return str(uuid5(NAMESPACE_URL, json.dumps([*map(str, parts)])))
+
+def _single_classes(store, task):
+    "Refuse a task that does not ask for one class, and arguments in another order"
+    if not isinstance(store, LabelStore): raise DataError('the label store comes first here, then the task')
+    if _asked(task).kind != 'class': raise DataError(f'this works for one class an item only, not for {task.kind!r}')
 
 def _says(y, m, rng):
     "What an annotator with confusion `m` says of true classes `y`; the share of errors is as asked, up to rounding"
@@ -1290,11 +1380,11 @@ def _says(y, m, rng):
     other = (rng.random(len(y))[:, None] * off.sum(1, keepdims=True) > off.cumsum(1)).sum(1).clip(0, len(m) - 1)
     return np.where(u < off.sum(1), other, y)
 
-# %% ../../nbs/11_annotate.store.ipynb #37fc9d45
+# %% ../../nbs/11_annotate.store.ipynb #fc94437e
 def simulate_annotator(
     samples:Samples, # what to label
     store:LabelStore, # where the labels go
-    task:Task, # the question
+    task:Task, # the question; one class an item
     n:int=None, # how many to label, in seeded random order; None: all whose truth is known
     error=.05, # share of wrong labels, 0..1; or a confusion matrix (classes, classes), rows the truth, summing to 1
     truth=None, # true class names, one a sample; None: the samples' own labels
@@ -1303,7 +1393,9 @@ def simulate_annotator(
     start:float=1_700_000_000, # time of the first label, seconds since 1970
     seed:int=0 # the same seed gives the same labels
 )->dict: # item to the class that was given
-    "Label through the store, with a known rate of error"
+    "Label through the store, with a known rate of error. Raises `DataError` for tasks of another kind, and where the truth is too short"
+    _single_classes(store, task)
+    n, seconds, start = n if n is None else int(_some('n', n, 0)), _some('seconds', seconds, 0, 1e6), _some('start', start)
     rng, y, m = np.random.default_rng(seed), _truth(samples, truth, task), _confusion(error, len(task.classes))
     rows = rng.permutation(np.flatnonzero(y >= 0))[:n]
     if n is not None and len(rows) < n: raise DataError(f'{n} labels were asked for, but the truth is known of {len(rows)} samples only')
@@ -1315,7 +1407,7 @@ def simulate_annotator(
                   uuid=_uuid_of(task.version, annotator, seed, i))
     return {i: task.classes[c] for i, c in zip(ids, said)}
 
-# %% ../../nbs/11_annotate.store.ipynb #d3fd2c5b
+# %% ../../nbs/11_annotate.store.ipynb #48421b13
 @patch
 def plot(self:LabelStore,
     task # a task or its name
@@ -1335,22 +1427,27 @@ def plot(self:LabelStore,
     plt.close(fig)
     return fig
 
-# %% ../../nbs/11_annotate.store.ipynb #9d0ec5ad
+# %% ../../nbs/11_annotate.store.ipynb #494db4fd
 def propose(
     samples:Samples, # what to propose labels for
     predict, # probabilities (n, classes) in the order of the task's classes, or a function of samples that gives them
     store:LabelStore, # where the proposals go
-    task:Task, # the question
+    task:Task, # the question; one class an item
     model_version:str, # which model: a digest, a date, a commit
     model:str='model', # the model's name
     time:float=None # seconds since 1970; None: now
-)->int: # how many proposals were stored
-    "Store a model's most probable class of each sample. Raises `DataError` for another proposal under the same version"
-    probs = np.asarray(predict(samples) if callable(predict) else predict, float)
+)->int: # how many proposals are new
+    "Store a model's most probable class of each sample. Raises `DataError` for another class or score under the same version"
+    _single_classes(store, task)
+    probs = predict(samples) if callable(predict) else predict
+    try: probs = np.asarray(probs, float)
+    except (TypeError, ValueError): raise DataError('probabilities are numbers, one row a sample and one column a class') from None
     if probs.shape != (len(samples), len(task.classes)):
         raise DataError(f'probabilities of shape {probs.shape} for {len(samples)} samples and {len(task.classes)} classes')
     if not (np.isfinite(probs).all() and (probs >= 0).all() and (probs <= 1 + 1e-6).all()):
         raise DataError('probabilities must lie between 0 and 1')
     kw = dict(task=task, annotator=model, source='model', source_version=str(model_version), time=time)
-    return len(store.add_many([dict(item=i, value=task.classes[p.argmax()], score=min(1., float(p.max())), **kw,
-        uuid=_uuid_of(task.version, model, model_version, i)) for i, p in zip(samples['id'].to_pylist(), probs)]))
+    events = [dict(item=i, value=task.classes[p.argmax()], score=min(1., float(p.max())), **kw,
+        uuid=_uuid_of(task.version, model, model_version, i)) for i, p in zip(samples['id'].to_pylist(), probs)]
+    before = store.seq
+    return sum(seq > before for seq in store.add_many(events))

@@ -7,39 +7,53 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.structured_issues
 # %% auto #0
 __all__ = ['find_multilabel_issues', 'find_token_issues', 'show_token_issues', 'find_box_issues', 'show_box_issues']
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #6fefacaf
+# %% ../../nbs/18_annotate.structured_issues.ipynb #49536854
 import numpy as np
 
-from .issues import LabelIssues, find_label_issues
-from ..samples import DataError
+from .agreement import box_iou, box_xyxy
+from .issues import LabelIssues, _bad_row, find_label_issues
+from ..samples import DataError, did_you_mean
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #45b58eaa
-def _items(rows, of, ids):
-    "Unit to the id of its item, for the flagged units"
-    return {u: int(of[u]) if ids is None else ids[of[u]] for u in rows.tolist()}
+# %% ../../nbs/18_annotate.structured_issues.ipynb #cac0eb55
+def _found(rows, frame, n, of, ids, items):
+    "Suspicious units, `of` the item each; the table has the ids of the items where they are given"
+    if ids is not None and len(ids) != items: raise DataError(f'{len(ids)} ids do not fit {items} items')
+    def with_ids(r):
+        df = frame(r)
+        if ids is not None: df.insert(1, 'item', [ids[i] for i in of[df.row]])
+        return df
+    return LabelIssues(rows, with_ids, n, {u: int(of[u]) if ids is None else ids[of[u]] for u in rows.tolist()})
 
+# %% ../../nbs/18_annotate.structured_issues.ipynb #5368c9bb
 def _yes_no(labels, shape):
     "Labels as a table of 0 and 1"
+    if hasattr(labels, 'columns'): labels = labels.to_numpy()
     if len(labels) != shape[0]: raise DataError(f'{len(labels)} rows of labels do not fit {shape[0]} rows of probabilities')
-    if isinstance(labels, np.ndarray) and labels.ndim == 2: y = labels.astype(np.int64)
-    else:
-        y = np.zeros(shape, np.int64)
-        for i, row in enumerate(labels):
-            bad = [c for c in row if not 0 <= c < shape[1]]
-            if bad: raise DataError(f'row {i} has the class {bad[0]}, and there are {shape[1]}')
-            y[i, list(row)] = 1
-    if y.shape != shape or not np.isin(y, (0, 1)).all():
-        raise DataError(f'labels must be 0 or 1, {shape[0]} x {shape[1]}, these are of shape {y.shape}')
-    return y
+    if isinstance(labels, np.ndarray) and (labels.ndim > 1 or labels.dtype != object): y = labels
+    else: y = np.stack([_one_row(i, row, shape[1]) for i, row in enumerate(labels)])
+    if y.shape != shape or y.dtype.kind in 'US' or not np.isin(y, (0, 1)).all():
+        raise DataError(f'labels must be 0 or 1, {shape[0]} x {shape[1]}, these are {y.dtype} of shape {y.shape}')
+    return y.astype(np.int64)
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #55f30089
+def _one_row(i, classes, k):
+    "The classes of an item as 0 and 1"
+    row, out = list(classes) if np.iterable(classes) and not isinstance(classes, str) else [classes, None], np.zeros(k, np.int64)
+    if any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) for c in row) or len(set(row)) < len(row):
+        raise DataError(f'row {i} is no list of different class numbers: {str(classes)[:60]}; '
+                        'labels that are 0 or 1 go into an array (n, classes)')
+    bad = [c for c in row if not 0 <= c < k]
+    if bad: raise DataError(f'row {i} has the class {bad[0]}, and there are {k}')
+    out[row] = 1
+    return out
+
+# %% ../../nbs/18_annotate.structured_issues.ipynb #abb44c20
 def find_multilabel_issues(
-    labels, # 0/1 (n, classes), or a list of the class numbers of each item
+    labels, # 0/1 (n, classes) as an array or a DataFrame; or a list with the class numbers of each item, as in [[0, 3], [], [2]]
     probs, # float (n, classes), out-of-sample probability that the class holds; rows need not sum to 1
     filter_by:str='prune_by_noise_rate', # as in `find_label_issues`
     rank_by:str='odds', # as in `find_label_issues`
     ids=None # ids of the items; None: they are known by their number
-)->LabelIssues: # units are item * classes + class; as a table: row (the unit), sample, class, given, suggested, score, flagged
+)->LabelIssues: # units are item * classes + class; as a table: row (the unit), item, sample, class, given, suggested, score, flagged
     "Which answers are probably wrong, class by class. Raises `DataError` that names the row for unusable input"
     p = np.asarray(probs, float)
     if p.ndim != 2: raise DataError(f'probabilities must be a table (n, classes), these are of shape {p.shape}')
@@ -50,9 +64,9 @@ def find_multilabel_issues(
     units = np.concatenate([f.rows * k + c for c, f in enumerate(found)])
     frame = lambda u: _by_class_frame(found, np.arange(p.size) if u is None else u, u is None)
     units = units[np.argsort(-frame(units).score.to_numpy(), kind='stable')]
-    return LabelIssues(units, frame, p.size, _items(units, np.arange(p.size) // k, ids))
+    return _found(units, frame, p.size, np.arange(p.size) // k, ids, len(p))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #fa4bec44
+# %% ../../nbs/18_annotate.structured_issues.ipynb #97fd91b3
 def _by_class_frame(found, units, order):
     "The table of some units"
     import pandas as pd
@@ -67,30 +81,43 @@ def _by_class_frame(found, units, order):
     df = pd.concat(parts).set_index('row').loc[units].reset_index()
     return df.sort_values(['flagged', 'score'], ascending=False, kind='stable', ignore_index=True) if order else df
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #30fa2809
+# %% ../../nbs/18_annotate.structured_issues.ipynb #ab8092b5
 def find_token_issues(
     labels, # a list of sentences, each a list of class numbers, one a word
     probs, # a list of float (words, classes), out-of-sample probabilities, one array a sentence
     filter_by:str='prune_by_noise_rate', # as in `find_label_issues`
     rank_by:str='odds', # as in `find_label_issues`
     ids=None # ids of the sentences; None: they are known by their number
-)->LabelIssues: # units are words; as a table: row (the word in the whole), sentence, token, given, suggested, score, flagged
+)->LabelIssues: # units are words; as a table: row (the word in the whole), item, sentence, token, given, suggested, score, flagged
     "Which words are probably tagged wrong. Raises `DataError` that names the sentence for unusable input"
     if len(labels) != len(probs) or not len(labels):
         raise DataError(f'{len(labels)} sentences of labels do not fit {len(probs)} of probabilities')
     sizes = np.array([len(s) for s in labels])
-    odd = next((i for i, p in enumerate(probs) if np.ndim(p) != 2 or len(p) != sizes[i]), None)
-    if odd is not None: raise DataError(f'sentence {odd} has {sizes[odd]} labels, and probabilities of shape {np.shape(probs[odd])}')
-    words = find_label_issues(np.concatenate([np.asarray(s, int) for s in labels]), np.concatenate(probs), filter_by, rank_by)
-    sentence, first = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
+    k = next((np.shape(p)[-1] for p, m in zip(probs, sizes) if m and np.ndim(p)), 0)
+    y, p = zip(*[_one_sentence(i, s, p, k) for i, (s, p) in enumerate(zip(labels, probs))])
+    y, p, sentence, first = np.concatenate(y), np.concatenate(p), np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
+    if len(p) and (bad := _bad_row(p)) is not None:
+        raise DataError(f'sentence {sentence[bad]}, word {bad - first[sentence[bad]]}: the probabilities must lie in 0..1 and sum to 1')
+    words = find_label_issues(y, p, filter_by, rank_by)
     def frame(r):
         df = words.frame(r)
         df.insert(1, 'sentence', sentence[df.row])
         df.insert(2, 'token', df.row - first[df.sentence])
         return df
-    return LabelIssues(words.rows, frame, words.n, _items(words.rows, sentence, ids))
+    return _found(words.rows, frame, words.n, sentence, ids, len(sizes))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #64e144f4
+# %% ../../nbs/18_annotate.structured_issues.ipynb #d1419826
+def _one_sentence(i, labels, probs, k):
+    "Labels and probabilities of one sentence as arrays, checked"
+    y, p = np.asarray(labels), np.asarray(probs)
+    if not y.size: return np.zeros(0, int), np.zeros((0, k))
+    if p.shape != (len(y), k):
+        raise DataError(f'sentence {i} has {len(y)} labels, and probabilities of shape {p.shape}; the first has {k} classes')
+    if y.ndim != 1 or y.dtype.kind not in 'iu' or y.min() < 0 or y.max() >= k:
+        raise DataError(f'sentence {i}: labels must be class numbers from 0 to {k - 1}, these are {str(y.tolist())[:60]}')
+    return y, p
+
+# %% ../../nbs/18_annotate.structured_issues.ipynb #c6826630
 def show_token_issues(
     words, # a list of sentences, each a list of words
     issues, # what `find_token_issues` gave
@@ -105,43 +132,58 @@ def show_token_issues(
     return pd.DataFrame(dict(words=[line(s, t) for s, t in zip(top.sentence, top.token)], given=[names[g] for g in top.given],
                              suggested=[names[g] for g in top.suggested], score=top.score.to_numpy().round(3)))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #337c87e9
-def _iou(a, b):
-    "Intersection over union of boxes x1, y1, x2, y2: (len(a), len(b))"
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    both = (high - low).clip(0).prod(2)
-    area = lambda x: (x[:, 2:] - x[:, :2]).prod(1)
-    return both / np.maximum(area(a)[:, None] + area(b) - both, 1e-6)
-
+# %% ../../nbs/18_annotate.structured_issues.ipynb #e607b8b4
 def _similarity(a, b, iou):
     "Overlap and nearness of the centres"
     centre = lambda x: (x[:, :2] + x[:, 2:]) / 2
     return .9 * iou + .1 * np.exp(-.1 * np.linalg.norm(centre(a)[:, None] - centre(b), axis=2))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #c14bc319
-def _boxes(many, what, scores=False):
-    "The boxes of each image as arrays, checked"
+# %% ../../nbs/18_annotate.structured_issues.ipynb #dc9b8750
+def _boxes(many, what, classes=None, scores=False):
+    "Boxes, class numbers and scores of each image as arrays, checked"
     out = []
     for i, d in enumerate(many):
-        b, l = np.asarray(d['boxes'], float).reshape(-1, 4), np.asarray(d['labels'], int)
-        s = np.asarray(d['scores'], float) if scores else np.ones(len(l))
-        if not len(b) == len(l) == len(s):
-            raise DataError(f'image {i}: {len(b)} {what} boxes do not fit {len(l)} labels or {len(s)} scores')
-        if not np.isfinite(b).all() or (b[:, 2:] < b[:, :2]).any():
-            raise DataError(f'image {i}: a {what} box is not x1 <= x2, y1 <= y2')
-        if (l < 0).any() or not ((s >= 0) & (s <= 1)).all():
-            raise DataError(f'image {i}: a {what} box has no class, or a score outside 0..1')
-        out.append((b, l, s))
+        try: out.append(_one_image(d, what, classes, scores))
+        except DataError as e: raise DataError(f'image {i}: {e}') from None
+        except (KeyError, TypeError, ValueError):
+            needs = "'boxes' (m, 4), 'labels' (m,)" + " and 'scores' (m,)" * scores
+            raise DataError(f'image {i}: {what} boxes need {needs}, this is {str(d)[:80]}') from None
     return out
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #cc8732f7
+def _one_image(d, what, classes, scores):
+    if isinstance(d, (list, tuple)):
+        d = dict(boxes=[box_xyxy(s) for s in d], labels=[s['label'] for s in d], scores=[s.get('score') for s in d])
+    b, l = np.asarray(d['boxes'], float), _numbers(d['labels'], what, classes)
+    b = b.reshape(0, 4) if not b.size else b
+    s = np.asarray(d['scores'], float) if scores else np.ones(len(l))
+    if b.ndim != 2 or b.shape[1] != 4: raise DataError(f'{what} boxes must be of shape (m, 4), these are of shape {b.shape}')
+    if not len(b) == len(l) == len(s): raise DataError(f'{len(b)} {what} boxes do not fit {len(l)} labels or {len(s)} scores')
+    if not np.isfinite(b).all() or (b[:, 2:] < b[:, :2]).any(): raise DataError(f'a {what} box is not x1 <= x2, y1 <= y2')
+    if not ((s >= 0) & (s <= 1)).all(): raise DataError(f'a {what} box has no score, or a score outside 0..1')
+    return b, l, s
+
+# %% ../../nbs/18_annotate.structured_issues.ipynb #1e26798e
+def _numbers(labels, what, classes):
+    "Class numbers of boxes, from their names where `classes` are given"
+    l = np.asarray(labels)
+    if not l.size: return np.zeros(0, int)
+    if l.dtype.kind in 'UO':
+        if classes is None: raise DataError(f'the {what} labels are names, such as {l.tolist()[0]!r}: pass classes=, the names in order')
+        bad = [n for n in l.tolist() if n not in classes]
+        if bad: raise DataError(f'{bad[0]!r} is none of the classes{did_you_mean(bad[0], list(classes))}')
+        l = np.array([list(classes).index(n) for n in l.tolist()])
+    if l.dtype.kind not in 'iu' or l.ndim != 1 or l.min() < 0 or l.max() >= len(classes or range(2**31)):
+        raise DataError(f'the {what} labels must be class numbers from 0, these are {str(l.tolist())[:60]}')
+    return l.astype(int)
+
+# %% ../../nbs/18_annotate.structured_issues.ipynb #7f210233
 _ious = np.linspace(.5, .95, 10)
 
 def _matched(boxes, scores, given):
     "For each prediction and IoU threshold, whether it finds a given box that no surer one has found"
     hit = np.zeros((len(boxes), len(_ious)), bool)
     if not len(given) or not len(boxes): return hit
-    iou, found = _iou(boxes, given), np.zeros((len(given), len(_ious)), bool)
+    iou, found = box_iou(boxes, given), np.zeros((len(given), len(_ious)), bool)
     best = iou.argmax(1)
     for i in np.argsort(-scores):
         hit[i] = (iou[i, best[i]] >= _ious) & ~found[best[i]]
@@ -157,19 +199,20 @@ def _average_precision(hit, scores, n):
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, axis=0) * precision).sum(0).mean())
 
-def _class_precision(given, predicted, k):
-    "Average precision of each class"
-    out = np.zeros(k)
-    for c in range(k):
+def _limits(given, predicted):
+    "Class to the score below which its boxes are flagged: a fifth of its average precision"
+    out, unknown = {}, []
+    for c in np.unique(np.concatenate([l for _, l, _ in given + predicted])).tolist():
         hits, scores, n = [np.zeros((0, len(_ious)), bool)], [np.zeros(0)], 0
         for (b, l, _), (pb, pl, ps) in zip(given, predicted):
             hits.append(_matched(pb[pl == c], ps[pl == c], b[l == c]))
             scores.append(ps[pl == c])
             n += (l == c).sum()
-        out[c] = _average_precision(np.concatenate(hits), np.concatenate(scores), n)
-    return out
+        if n: out[c] = .2 * _average_precision(np.concatenate(hits), np.concatenate(scores), n)
+        else: unknown.append(c)
+    return out | dict.fromkeys(unknown, np.mean(list(out.values())) if out else .2)
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #1e8c0556
+# %% ../../nbs/18_annotate.structured_issues.ipynb #c29d720f
 def _image_scores(given, predicted, sim, iou, lowest):
     "Scores 0 (wrong) .. 1 (fine): overlooked for each prediction (nan where it does not apply), swapped and moved for each given box"
     (b, l, _), (pb, pl, ps) = given, predicted
@@ -178,11 +221,11 @@ def _image_scores(given, predicted, sim, iou, lowest):
     near = best(same, 0)
     overlooked = np.where((ps >= .95) & ~(iou > 0).any(0), np.where(near < 0, lowest * (1 - ps), near), np.nan)
     other, own = best(~same & (ps > .95), 1), best(same & (ps > .5) & (iou > 0), 1)
-    twice = ((_iou(b, b) >= .95) & (l[:, None] != l)).any(1)
+    twice = ((box_iou(b, b) >= .95) & (l[:, None] != l)).any(1)
     swapped = np.where(twice, lowest, np.where(other < 0, 1, np.maximum(lowest, 1 - other)))
     return overlooked, swapped, np.where(own < 0, 1, own)
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #cf827a47
+# %% ../../nbs/18_annotate.structured_issues.ipynb #24c60841
 def _soft_min(s):
     "A smooth minimum of scores, 1 where there are none"
     s = s[~np.isnan(s)]
@@ -193,31 +236,32 @@ def _image_score(scores):
     "One score of an image: the geometric mean of the smooth minima of its three kinds of scores"
     return float(np.exp(np.mean([np.log(1e-100 + _soft_min(s)) for s in scores])))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #29214b1e
+# %% ../../nbs/18_annotate.structured_issues.ipynb #c39a31f3
 def find_box_issues(
-    labels, # a list of {'boxes': (m, 4) as x1, y1, x2, y2 in pixels, 'labels': (m,) class numbers}, one an image
+    labels, # one an image: {'boxes': (m, 4) as x1, y1, x2, y2 in pixels, 'labels': (m,)}, or [{label, box: [x, y, width, height]}, ...]
     predictions, # the same with 'scores' (m,) 0..1, by a detector that was not trained on this image (torchvision's format)
-    ids=None # ids of the images; None: they are known by their number
-)->LabelIssues: # units are boxes; as a table: row, sample, problem, box, given, suggested, score (0 fine .. 1 wrong), flagged
+    ids=None, # ids of the images; None: they are known by their number
+    classes=None # class names in order, where labels are names; None: they are class numbers
+)->LabelIssues: # units are boxes; as a table: row, item, sample, problem, box, given, suggested, score (0 fine .. 1 wrong), flagged
     "Boxes that were overlooked, swapped or moved (ObjectLab); images stand worst first. Raises `DataError` that names the image"
     import pandas as pd
     if len(labels) != len(predictions) or not len(labels):
         raise DataError(f'{len(labels)} images with labels do not fit {len(predictions)} with predictions')
-    given, predicted = _boxes(labels, 'given'), _boxes(predictions, 'predicted', True)
-    k = 1 + max(int(l.max(initial=-1)) for _, l, _ in given + predicted)
-    iou = [_iou(g[0], p[0]) for g, p in zip(given, predicted)]
+    given, predicted = _boxes(labels, 'given', classes), _boxes(predictions, 'predicted', classes, True)
+    iou = [box_iou(g[0], p[0]) for g, p in zip(given, predicted)]
     sim = [_similarity(g[0], p[0], o) for g, p, o in zip(given, predicted, iou)]
     lowest = min([s[s > 0].min(initial=1) for s in sim], default=1)
     scores = [_image_scores(*a, lowest) for a in zip(given, predicted, sim, iou)]
-    limit = .2 * _class_precision(given, predicted, k)
+    limit = _limits(given, predicted)
     rows = [r for i, a in enumerate(zip(given, predicted, sim, scores)) for r in _box_rows(i, *a, limit)]
     df = pd.DataFrame(rows, columns='sample problem box given suggested score flagged image_score'.split())
     df = df.sort_values(['flagged', 'image_score', 'score'], ascending=[False, True, False], kind='stable', ignore_index=True)
     df.insert(0, 'row', np.arange(len(df)))
     df, flagged = df.drop(columns='image_score'), np.flatnonzero(df.flagged)
-    return LabelIssues(flagged, lambda r: df if r is None else df.iloc[r], len(df), _items(flagged, df['sample'].to_numpy(), ids))
+    of = df['sample'].to_numpy(int)
+    return _found(flagged, lambda r: (df if r is None else df.iloc[r]).copy(), len(df), of, ids, len(given))
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #2507153a
+# %% ../../nbs/18_annotate.structured_issues.ipynb #04587f86
 def _box_rows(i, given, predicted, sim, scores, limit):
     "The rows of one image: every given box under its likelier problem, every sure prediction that touches no box"
     (b, l, _), (pb, pl, ps), (over, swap, moved), whole = given, predicted, scores, _image_score(scores)
@@ -226,30 +270,30 @@ def _box_rows(i, given, predicted, sim, scores, limit):
         sure = np.flatnonzero((pl != l[j]) & (ps > .95)) if bad else []
         to = int(pl[sure][sim[j, sure].argmax()]) if len(sure) else int(l[j])
         s = min(swap[j], moved[j])
-        yield i, 'swapped' if bad else 'moved', b[j].round(1).tolist(), int(l[j]), to, 1 - s, bool(s <= limit[l[j]]), whole
+        yield i, 'swapped' if bad else 'moved', b[j].round(1).tolist(), int(l[j]), to, 1 - s, bool(s <= limit[int(l[j])]), whole
     for j in np.flatnonzero(~np.isnan(over)):
-        flagged = bool(over[j] <= limit[pl[j]])
+        flagged = bool(over[j] <= limit[int(pl[j])])
         yield i, 'overlooked', pb[j].round(1).tolist(), -1, int(pl[j]), 1 - over[j], flagged, whole
 
-# %% ../../nbs/18_annotate.structured_issues.ipynb #dd071cd5
+# %% ../../nbs/18_annotate.structured_issues.ipynb #b61ef1a4
 def show_box_issues(
     images, # pictures as arrays or `PIL.Image`, in the order of `labels`
     labels, # as for `find_box_issues`
     issues, # what it gave
-    names=None, # of the classes; None: their numbers
+    names=None, # of the classes, in order; None: their numbers
     n:int=12 # how many pictures
 ): # a matplotlib Figure
     "The worst pictures: given boxes thin, the suspicious ones thick, with what is wrong"
     import matplotlib.pyplot as plt
     table = issues.frame(issues.rows)
     worst = table['sample'].drop_duplicates()[:n].tolist()
-    name = lambda c: str(c) if names is None else names[c]
+    name, given = lambda c: str(c) if names is None else names[c], _boxes(labels, 'given', names)
     nrows = -(-max(1, len(worst)) // 6)
     fig, axs = plt.subplots(nrows, 6, figsize=(9, 1.9 * nrows), squeeze=False, layout='constrained')
     for ax in axs.flat: ax.axis('off')
     for ax, i in zip(axs.flat, worst):
         ax.imshow(np.asarray(images[i]), cmap='gray')
-        for b in labels[i]['boxes']: _draw(ax, b, 'tab:blue', 1)
+        for b in given[i][0]: _draw(ax, b, 'tab:blue', 1)
         of = table[table['sample'] == i]
         for b in of.box: _draw(ax, b, 'tab:orange', 2.5)
         says = dict(overlooked='overlooked: {1}', swapped='swapped: {0} → {1}', moved='moved: {0}')

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.widgets.html.md""
 # %% auto #0
 __all__ = ['Labeler', 'AutomationBias', 'automation_bias', 'PlainLabeler']
 
-# %% ../../nbs/12_annotate.widgets.ipynb #0194637e
+# %% ../../nbs/12_annotate.widgets.ipynb #e03d8156
 import json, os, threading, time
 from base64 import b64decode
 from html import escape
@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 import pretrain_notes.annotate
 from .store import LabelStore, _wilson
-from .tasks import ACTIONS, ClassTask, Task, guide_html, picture_uri, show_label
+from .tasks import ACTIONS, ClassTask, Task, bounds_of, guide_html, picture_uri, show_label
 from ..samples import DataError, Samples, did_you_mean, digest
 
 # %% ../../nbs/12_annotate.widgets.ipynb #4ca6c88d
@@ -44,7 +44,13 @@ def _rows_of(samples, ids):
     at = dict(zip(samples['id'].take(pa.array(rows)).to_pylist(), rows))
     return np.array([at[i] for i in dict.fromkeys(ids) if i in at], int)
 
-# %% ../../nbs/12_annotate.widgets.ipynb #c1d62130
+# %% ../../nbs/12_annotate.widgets.ipynb #532196de
+def _order_column(columns):
+    "The column of a table that says which items, in which order"
+    found = next((c for c in ('item', 'id', 'sample', 'sentence', 'image', 'row') if c in columns), None)
+    if found is None: raise DataError(f'this table has no column of items: it has {", ".join(map(str, columns))}; give a list of ids')
+    return found
+
 def _order(samples, order, uncertain):
     "Row numbers in the order in which they are shown"
     if order is None: return range(len(samples))
@@ -52,8 +58,8 @@ def _order(samples, order, uncertain):
         if order == 'random': return np.random.default_rng(0).permutation(len(samples))
         if order == 'uncertain': return uncertain()
         raise DataError(f'there is no order {order!r}{did_you_mean(order, ("random", "uncertain"))}')
-    if hasattr(order, 'columns'): order = order[next((c for c in ('item', 'id', 'row') if c in order.columns), order.columns[0])]
-    order = list(order)
+    if hasattr(order, 'columns'): order = order[_order_column(order.columns)]
+    order = list(dict.fromkeys(order))
     if order and all(isinstance(o, str) for o in order): rows = _rows_of(samples, order)
     else: rows = np.asarray(order)
     if not len(rows): raise DataError('none of the items in this order is among the samples')
@@ -69,18 +75,21 @@ def _esm(kind):
     if not path.is_file(): raise DataError(f'{name} is missing, the labeler for {kind!r}: install pretrain_notes again')
     return path.read_text(encoding='utf-8')
 
-# %% ../../nbs/12_annotate.widgets.ipynb #51e750f3
+# %% ../../nbs/12_annotate.widgets.ipynb #7fb16f11
 def _check_modes(samples, task, grid, review, qualify, shared, blind):
     "Raise where what was asked for does not go together"
     if samples.media not in ('image', 'text'): raise DataError(f'pictures and texts can be labelled here, not {samples.media or "tables"}')
     if not len(samples): raise DataError('there are no samples to label')
+    if not isinstance(task, Task): raise DataError(f'{str(task)[:40]!r} is no task: give the Task itself, not its name')
+    wanted = dict(boxes='image', spans='text').get(task.kind, samples.media)
+    if wanted != samples.media: raise DataError(f'{task.kind} are marked on an {wanted}, and these samples hold {samples.media}s'.replace('an text', 'a text'))
     if grid and not isinstance(task, ClassTask): raise DataError('the grid is for classes: boxes and spans need the whole item')
     if bool(review) + bool(qualify) + bool(shared) > 1: raise DataError('review, qualify and shared are three rounds: choose one')
     if grid and (review or qualify): raise DataError('review and qualification show one item at a time: leave grid out')
     if qualify and task.kind == 'boxes': raise DataError('a qualification round needs answers that are the same or not: boxes never are')
     if not 0 <= blind <= 1: raise DataError(f'blind is a share from 0 to 1, not {blind}')
 
-# %% ../../nbs/12_annotate.widgets.ipynb #647d354d
+# %% ../../nbs/12_annotate.widgets.ipynb #e6dcc7c5
 class Labeler(anywidget.AnyWidget):
     "A labeler in the output of a cell: keyboard first, never waits for the kernel, keeps what is not stored yet"
     _esm, spec = traitlets.Unicode().tag(sync=True), traitlets.Dict().tag(sync=True)
@@ -103,7 +112,7 @@ class Labeler(anywidget.AnyWidget):
         self.proposals, self.blind, self.review, self.qualify, self.shared = proposals, blind, review, qualify, shared
         self.grid = 24 if grid is True else int(grid)
         self.side = min(side, 256) if self.grid else side
-        self._lock, self._snaps, self._opened, self._sizes = threading.RLock(), {}, 0, {}
+        self._lock, self._snaps, self._opened, self._at = threading.RLock(), {}, 0, {}
         self._done = None                        # how many items of the order have an answer, once it was asked for
         self._order, self._mine = _order(samples, order, self._uncertain), self._standing()
         super().__init__(spec=self._spec(), _esm=_esm(task.kind))
@@ -169,40 +178,57 @@ def _uncertain(self:Labeler):
     df = self.store.labels(self.task, 'model').drop_duplicates('item', keep='last')
     return _rows_of(self.samples, df.sort_values('score', kind='stable')['item'].tolist())
 
-# %% ../../nbs/12_annotate.widgets.ipynb #65169fb5
+# %% ../../nbs/12_annotate.widgets.ipynb #d8542a29
 @patch
-def _claimed(self:Labeler, first=()):
-    "Rows from the shared queue, leased as they are asked for; what was leased before and not answered is given back first"
-    yield from first
-    self.store.release(self.annotator, self.task)
-    while claims := self.store.claim(self.annotator, self.task, max(4, self.grid)):
-        yield from map(int, _rows_of(self.samples, [c['item'] for c in claims]))
+def _claim(self:Labeler):
+    "Rows of the next items of the shared queue, leased now. Raises `DataError` where the queue holds items that are not here"
+    ids = [c['item'] for c in self.store.claim(self.annotator, self.task, max(4, self.grid))]
+    rows = _rows_of(self.samples, ids)
+    if len(rows) < len(ids):
+        self.store.release(self.annotator, self.task)
+        raise DataError('the queue of this task holds items that are not among these samples: give the samples that were enqueued')
+    return [int(r) for r in rows]
 
-# %% ../../nbs/12_annotate.widgets.ipynb #ed95f37c
+class _Claims:
+    "Rows from the shared queue, leased as they are asked for; unlike a generator it goes on after an error"
+    def __init__(self, labeler, first):
+        self.labeler, self.left = labeler, list(first)
+        labeler.store.release(labeler.annotator, labeler.task)         # what was leased before and not answered
+    def __iter__(self): return self
+    def __next__(self):
+        self.left = self.left or self.labeler._claim()
+        if not self.left: raise StopIteration
+        return self.left.pop(0)
+
+# %% ../../nbs/12_annotate.widgets.ipynb #aa7442c4
 @patch
 def _snap(self:Labeler, name, first=()):
     "The rows that a filter finds now"
     if name not in self.spec['filters']: raise DataError(f'there is no filter {name!r}{did_you_mean(name, self.spec["filters"])}')
     if name == 'unlabeled': return _Rows(_open_rows(self.samples, self._order, self._mine, first), len(self._order))
-    if name == 'shared': return _Rows(self._claimed(first))
+    if name == 'shared': return _Rows(_Claims(self, first))
     if name == 'all': return _Rows(self._order)
     if name == 'uncertain': return _Rows(self._within(self._ids(self._uncertain())))
     if name == 'mine': return _Rows(self._within(self._mine))
     if name == 'disagreed': return _Rows(self._within(_disagreement(self.store.labels(self.task)).index))
     return _Rows([r for r, i in self._round() if i not in self._mine or r in first])
 
-# %% ../../nbs/12_annotate.widgets.ipynb #07432a23
+# %% ../../nbs/12_annotate.widgets.ipynb #f1d6a2f8
 @patch
 def _round(self:Labeler):
-    "Rows and ids of a qualification (the gold items) or a review (the most disagreed first)"
-    rows = self._within(self.store.gold(self.task) if self.qualify else _disagreement(self.store.labels(self.task, None)).index)
+    "Rows and ids of a qualification (the gold items) or a review (the answered items of the order; without one the disagreed, most first)"
+    if self.qualify: rows = self._within(self.store.gold(self.task))
+    elif isinstance(self._order, range): rows = self._within(_disagreement(self.store.labels(self.task, None)).index)
+    else:
+        said = set(self.store.labels(self.task, None)['item'])
+        rows = [r for r, i in zip(self._order, self._ids(self._order)) if i in said]
     return list(zip(map(int, rows), self._ids(rows)))
 
-# %% ../../nbs/12_annotate.widgets.ipynb #7b21e410
+# %% ../../nbs/12_annotate.widgets.ipynb #538f1cba
 @patch
 def progress(self:Labeler)->dict: # `done` and `n`, in items
     "How much is done"
-    if self.shared: return dict(done=len(self._mine), n=self.store.progress(self.task)['items'])
+    if self.shared: return dict(done=len(set(self._mine) - set(self.store.gold(self.task))), n=self.store.progress(self.task)['items'])
     if self.review or self.qualify:
         ids = [i for _, i in self._round()]
         return dict(done=sum(i in self._mine for i in ids), n=len(ids))
@@ -249,15 +275,15 @@ def _place(self:Labeler, rows, item):
     if not len(at): raise DataError(f'there is no item {item[:60]!r} here')
     return int(at[0])
 
-# %% ../../nbs/12_annotate.widgets.ipynb #4870309b
+# %% ../../nbs/12_annotate.widgets.ipynb #e2a980ce
 @patch
 def _item(self:Labeler, r):
     "An item as the page shows it, and the bytes of its picture"
     item = dict(id=self._ids([r])[0], row=r)
+    self._at[item['id']] = r
     if self.samples.media == 'text': return item | dict(text=self.samples['text'][r].as_py() or ''), None
     try: uri, size = picture_uri(self.samples.image(r), self.side)
     except Exception as e: return item | dict(error=f'this picture cannot be shown: {_words(e)}'), None
-    self._sizes[item['id']] = size
     head, data = uri.split(',', 1)
     return item | dict(size=size, mime=head[5:head.index(';')]), b64decode(data)
 
@@ -282,13 +308,14 @@ def _is_blind(self:Labeler, item): return int(digest(f'{self.task.name}/{item}')
 # %% ../../nbs/12_annotate.widgets.ipynb #ae93f5d0
 def _said(v): return dict(skip=True) if v is None else dict(value=v)
 
-# %% ../../nbs/12_annotate.widgets.ipynb #db3a9805
+# %% ../../nbs/12_annotate.widgets.ipynb #2d1e221b
 @patch
 def _known(self:Labeler, rows):
     "A function of an id: what was said, proposed, and (in a review) answered by all"
     ids = self._ids(rows)
     shown = [i for i in ids if self.proposals and not self.review and not self._is_blind(i)]
     props = self.store.proposals(self.task, shown, self.proposals if isinstance(self.proposals, str) else None) if shown else {}
+    props = {i: p for i, p in props.items() if self._is_answer(p[0])}          # a model may answer an older version of the task
     options, notes = self._options(ids) if self.review else {}, self.store.notes(self.task, ids)
     def known(i):
         out = dict(mine=_said(self._mine[i])) if i in self._mine else {}
@@ -298,7 +325,14 @@ def _known(self:Labeler, rows):
         return out | (dict(options=options.get(i, [])) if self.review else {})
     return known
 
-# %% ../../nbs/12_annotate.widgets.ipynb #6f7168c0
+# %% ../../nbs/12_annotate.widgets.ipynb #56e06aac
+@patch
+def _is_answer(self:Labeler, value):
+    "Whether this version of the task knows the value"
+    try: self.task.check(value)
+    except DataError: return False
+    return True
+
 @patch
 def _options(self:Labeler, ids):
     "Item to its answers, the most frequent first, each with who gave it"
@@ -310,24 +344,28 @@ def _options(self:Labeler, ids):
         out.setdefault(i, []).append(dict(value=json.loads(said), who=who, share=round(len(g) / int(n[i]), 3)))
     return {i: sorted(o, key=lambda o: -o['share']) for i, o in out.items()}
 
-# %% ../../nbs/12_annotate.widgets.ipynb #e75ab517
+# %% ../../nbs/12_annotate.widgets.ipynb #d3edf39e
 @patch
 def _checked(self:Labeler, e):
     "An event of the page as the store takes it"
     kind, value, item = e['kind'], e.get('value'), e['item']
     if kind not in ('label', 'skip', 'note', 'adjudicate', 'undo'): raise DataError(f'there is no event {kind!r}')
     if kind == 'undo': return e
-    if kind in ('label', 'adjudicate'): value = self.task.check(value, dict(size=self._sizes[item]) if item in self._sizes else None)
-    return dict(item=item, value=value, task=self.task, annotator=self.annotator, kind=kind, seconds=e.get('seconds'),
-                proposal=e.get('proposal'), uuid=e['uuid'], time=min(e['t'] / 1000, time.time()) if e.get('t') else None)
+    if item not in self._at: self._at |= {item: int(r) for r in _rows_of(self.samples, [item])}
+    if item not in self._at: raise DataError(f'there is no item {str(item)[:60]!r} among these samples')
+    if kind in ('label', 'adjudicate'): value = self.task.check(value, bounds_of(self.samples, self._at[item], self.task))
+    proposal = e.get('proposal') if self._is_answer(e.get('proposal')) else None                       # never a reason to refuse a label
+    return dict(item=item, value=value, task=self.task, annotator=self.annotator, kind=kind, seconds=e.get('seconds'), proposal=proposal,
+                uuid=e['uuid'], time=min(e['t'] / 1000, time.time()) if e.get('t') else None)
 
-# %% ../../nbs/12_annotate.widgets.ipynb #4c3b37ef
+# %% ../../nbs/12_annotate.widgets.ipynb #e8c76333
 def _events(self, m):
     "Store what the annotator did, all or nothing, and only then say so"
     uuids, at = [e['uuid'] for e in m['events']], {'from': m['view']}
     def no(e, final): self.send(dict(type='nack', uuids=uuids, error=_words(e), final=final) | at)
     try: rows = [self._checked(e) for e in m['events']]
     except Exception as e: return no(e, True)
+    if len({r.get('kind') == 'undo' for r in rows}) > 1: return no(DataError('undo and labels came in one message'), True)
     try: acks = (self._take_back if rows[0].get('kind') == 'undo' else self._add)(rows)
     except DataError as e: return no(e, not str(e).startswith('nothing was stored'))
     except Exception as e: return no(e, False)
@@ -337,14 +375,15 @@ def _events(self, m):
 @patch
 def _now(self:Labeler, item): return _said(self._mine[item]) if item in self._mine else None
 
-# %% ../../nbs/12_annotate.widgets.ipynb #2f5d537f
+# %% ../../nbs/12_annotate.widgets.ipynb #ab2987d9
 @patch
 def _add(self:Labeler, rows):
     "Store labels, skips, notes and decisions; what the page is told of each"
-    seqs = self.store.add_many(rows)
+    before, seqs = self.store.seq, self.store.add_many(rows)
     new = {r['item']: r['value'] for r in rows if r['kind'] in (('adjudicate',) if self.review else ('label', 'skip'))}
     if self._done is not None: self._done += len(set(new) - set(self._mine))
-    self._mine |= new
+    if min(seqs) > before: self._mine |= new
+    else: self._mine, self._done = self._standing(), None               # sent again: something else may stand by now
     gold = self.store.gold(self.task) if self.qualify else {}
     def verdict(r):
         if r['kind'] != 'label' or r['item'] not in gold: return {}
@@ -394,14 +433,15 @@ def _still(self:Labeler, r, known):
     try: return show_label(self.samples, r, self.task, answer, 80 if self.grid else 240).html
     except Exception as e: return _div('card', escape(_words(e)))
 
-# %% ../../nbs/12_annotate.widgets.ipynb #90d217c1
+# %% ../../nbs/12_annotate.widgets.ipynb #97e89dfd
 @patch
 def _words_on(self:Labeler, known):
     "Below the item: what a model proposes, or what others answered"
     def says(v): return escape(str(self.task.says(v)))
     if known.get('options'):
-        return ''.join(_div('card', f'<kbd>{i}</kbd> <b>{says(o["value"])}</b> ', escape(', '.join(w['name'] for w in o['who'])))
-                       for i, o in enumerate(known['options'], 1))
+        keys = [self.task.keys.get(o['value'], '') if self.task.kind == 'class' else str(i) for i, o in enumerate(known['options'], 1)]
+        return ''.join(_div('card', f'<kbd>{escape(k)}</kbd> <b>{says(o["value"])}</b> ', escape(', '.join(w['name'] for w in o['who'])))
+                       for k, o in zip(keys, known['options']))
     if known.get('proposal') is None or self.grid: return ''
     return f'<small>a model says {says(known["proposal"])} ({known["score"] or 0:.0%}) · accept <kbd>Enter</kbd></small>'
 
@@ -448,7 +488,7 @@ class AutomationBias:
                 f'(95 % interval {self.low:+.3f} to {self.high:+.3f})')
     def _repr_html_(self): return f'<p>{escape(repr(self))}</p>{self.rates.round(3).to_html()}'
 
-# %% ../../nbs/12_annotate.widgets.ipynb #7a6f52eb
+# %% ../../nbs/12_annotate.widgets.ipynb #baa7962f
 def automation_bias(
     store:LabelStore, # where labels and proposals are
     task:Task, # the question
@@ -456,10 +496,12 @@ def automation_bias(
 )->AutomationBias: # `difference`, `low`, `high`, `rates`, `plot()`
     "Agreement with the model when its proposal was shown, against blind controls. Raises `DataError` without either"
     import pandas as pd
-    df, model = store.labels(task), store.labels(task, 'model').sort_values('seq').drop_duplicates('item', keep='last')
+    df = store.labels(task)
     if annotator is not None: df = df[df['annotator'] == annotator]
-    df = df.merge(model[['item', 'value', 'seq']], on='item', suffixes=('', '_model'))
-    df = df[df['seq'] > df['seq_model']]
+    df = df[df['annotator'].isin(df.loc[df['proposal'].notna(), 'annotator'])].sort_values('seq')      # those who see proposals
+    log = store.events(task).query('source == "model" and kind == "label"')[['seq', 'item', 'value']].rename(columns=dict(value='value_model'))
+    df = pd.merge_asof(df, log.sort_values('seq'), on='seq', by='item', allow_exact_matches=False)     # the proposal of that moment
+    df = df[df['value_model'].notna()]
     said = df['proposal'].where(df['proposal'].notna(), df['value_model'])
     df = df.assign(agree=[a == b for a, b in zip(df['value'], said)], how=np.where(df['proposal'].notna(), 'shown', 'blind'))
     if df['how'].nunique() < 2: raise DataError('labels with a proposal and without one are needed: use proposals=True and blind=.1')
@@ -486,7 +528,7 @@ def plot(self:AutomationBias): # a matplotlib Figure
     plt.close(fig)
     return fig
 
-# %% ../../nbs/12_annotate.widgets.ipynb #9d7b2e33
+# %% ../../nbs/12_annotate.widgets.ipynb #7f64b589
 class PlainLabeler(ipywidgets.VBox):
     "Class labels with plain ipywidgets: for places where custom widgets do not run"
     def __init__(self,
@@ -507,14 +549,14 @@ class PlainLabeler(ipywidgets.VBox):
         super().__init__([self._item, *rows, self._words])
         self._next()
 
-# %% ../../nbs/12_annotate.widgets.ipynb #11de884e
+# %% ../../nbs/12_annotate.widgets.ipynb #217e800f
 @patch
 def _button(self:PlainLabeler, words, value=None):
     b = ipywidgets.Button(description=words, tooltip=words, layout=dict(width='auto', min_width='5em', height='40px'))
     b.on_click(lambda _: self.press(words, value))
     return b
 
-# %% ../../nbs/12_annotate.widgets.ipynb #2afbb540
+# %% ../../nbs/12_annotate.widgets.ipynb #a82c7b39
 @patch
 def press(self:PlainLabeler,
     words:str, # 'Undo', 'Skip', or a class
@@ -532,7 +574,7 @@ def press(self:PlainLabeler,
             self._next()
         except Exception as e: self._say(f'not stored: {_words(e)}')
 
-# %% ../../nbs/12_annotate.widgets.ipynb #b0bad2b3
+# %% ../../nbs/12_annotate.widgets.ipynb #18405e55
 @patch
 def _back(self:PlainLabeler):
     "Take the last answer back, and show its item again"
@@ -542,11 +584,11 @@ def _back(self:PlainLabeler):
     self._todo = _open_rows(self.samples, self._order, self._mine, rows)
     self._next()
 
-# %% ../../nbs/12_annotate.widgets.ipynb #56f5f0ba
+# %% ../../nbs/12_annotate.widgets.ipynb #e48f4b7c
 @patch
 def _say(self:PlainLabeler, words): self._words.value = f'<small>{escape(words)}</small>'
 
-# %% ../../nbs/12_annotate.widgets.ipynb #f7e27a4d
+# %% ../../nbs/12_annotate.widgets.ipynb #21cd0228
 @patch
 def _next(self:PlainLabeler):
     "Show the next item"
@@ -554,14 +596,14 @@ def _next(self:PlainLabeler):
     self._item.children = [ipywidgets.HTML(self._html())]
     self._say(f'saved · {len(self._mine):,} labelled or skipped by {self.annotator}')
 
-# %% ../../nbs/12_annotate.widgets.ipynb #5a679296
+# %% ../../nbs/12_annotate.widgets.ipynb #7855b078
 @patch
 def _html(self:PlainLabeler):
     if self._row is None: return 'Nothing is left to label here.'
     try: return show_label(self.samples, self._row, self.task, width=240).html
     except Exception as e: return escape(_words(e))
 
-# %% ../../nbs/12_annotate.widgets.ipynb #d1418fd9
+# %% ../../nbs/12_annotate.widgets.ipynb #6c1c5558
 @patch
 def _repr_mimebundle_(self:PlainLabeler, **kw):
     buttons = ' '.join(f'<button>{escape(c)}</button>' for c in self.task.classes)

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/data.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/94_data.all.ipynb #0266d8fb
+# %% ../../nbs/94_data.all.ipynb #4e7e32c1
 from ..samples import *
 from ..steps import *
 from ..datasets import *
@@ -22,5 +22,5 @@ from ..annotate.structured_issues import *
 from ..classify import *
 from ..standards.check import *
 
-# %% ../../nbs/94_data.all.ipynb #f0efe85c
+# %% ../../nbs/94_data.all.ipynb #ade6b7da
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/text.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/93_text.all.ipynb #e8bb0a1f
+# %% ../../nbs/93_text.all.ipynb #aab2fd53
 from fastai.text.all import *
 from ..samples import *
 from ..steps import *
@@ -23,5 +23,5 @@ from ..annotate.structured_issues import *
 from ..classify import *
 from ..standards.check import *
 
-# %% ../../nbs/93_text.all.ipynb #ade6b7da
+# %% ../../nbs/93_text.all.ipynb #bf25f8cc
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/vision.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/92_vision.all.ipynb #6819e2cf
+# %% ../../nbs/92_vision.all.ipynb #e5f08aaa
 from fastai.vision.all import *
 from ..samples import *
 from ..steps import *
@@ -28,5 +28,5 @@ from ..contrastive import *
 from ..transfer import *
 from ..standards.check import *
 
-# %% ../../nbs/92_vision.all.ipynb #f0efe85c
+# %% ../../nbs/92_vision.all.ipynb #ade6b7da
 __all__ = [n for n in globals() if not n.startswith('_')]
