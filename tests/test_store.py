@@ -461,7 +461,7 @@ def test_what_is_no_store(tmp_path, monkeypatch):
     for url in ('sqlite:///file:x?mode=memory&uri=true', 'sqlite:///file::memory:?uri=true', 'sqlite:///x.db?mode=ro', 'file:x.db'):
         with pytest.raises(DataError, match='without options'): LabelStore(url)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(DataError, match='is the server running|cannot|no label store'): LabelStore('postgresql://nobody@127.0.0.1:1/none')
+    with pytest.raises(DataError, match='is the server running|cannot|no label store|needs its driver'): LabelStore('postgresql://nobody@127.0.0.1:1/none')
     s = LabelStore(tmp_path/'a?b#c%20d.db')
     s.add('x', 'cat', task)
     assert (tmp_path/'a?b#c%20d.db').is_file() and 'a?b#c%20d.db' in repr(s)
