@@ -153,7 +153,7 @@ def __repr__(self:Votes):
 
 # %% ../../nbs/15_annotate.agreement.ipynb #0acff5bb
 @patch
-def counts(self:Votes)->'scipy.sparse.csr_array': # (items, classes)
+def counts(self:Votes): # a scipy CSR array (items, classes)
     "How many votes each class got on each item"
     from scipy.sparse import coo_array
     return coo_array((np.ones(len(self)), (self.item, self.label)), shape=(len(self.items), len(self.classes))).tocsr()
