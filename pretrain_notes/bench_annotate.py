@@ -81,6 +81,7 @@ window.runToText = i => new Promise(done => { const t0 = performance.now(), nb =
   look() })
 '''
 
+# %% ../nbs/81_bench_annotate.ipynb #bd93ec5a
 class _LabPage:
     "A notebook in JupyterLab in a headless Chromium, until the block ends"
     def __init__(self, cells): self.cells = cells
@@ -173,6 +174,7 @@ def _label_runs(repeats):
         lab.page.wait_for_function("() => document.querySelector('.pnl-status').innerText.startsWith('saved')", timeout=90_000)
         return dict(idle=idle, busy=busy, waiting=waiting, opening=_bench_opening(lab, repeats), memory=_bench_memory(lab))
 
+# %% ../nbs/81_bench_annotate.ipynb #1e0dd1d6
 @benchmark('label', peers=['ipywidgets', 'playwright', 'jupyterlab'])
 def _bench_label(b, repeats=5):
     "Key to next picture, idle and busy; opening; memory over 1,000 labels"
@@ -190,6 +192,7 @@ def _bench_label(b, repeats=5):
     b.notes.append(f'Busy: 50 labels, median {np.median(busy):.0f} ms, p95 {p95:.0f} ms; the page then said "{r["waiting"]}", and all were stored.')
     b.notes.append('Heap in MB (DOM nodes) after labels: ' + ', '.join(f'{n}: {m / 1e6:.1f} ({d})' for n, m, d in memory) + '.')
 
+# %% ../nbs/81_bench_annotate.ipynb #84221a4f
 def _bench_opening(lab, repeats):
     "Milliseconds from running the cell to the first text"
     out = {1_000: [], 1_000_000: []}
@@ -199,6 +202,7 @@ def _bench_opening(lab, repeats):
         out[n].append(lab.page.evaluate('i => runToText(i)', 4 + i % 2))
     return {n: v[1:] for n, v in out.items()}
 
+# %% ../nbs/81_bench_annotate.ipynb #05a9f992
 def _bench_memory(lab):
     "(labels, heap, nodes) at 100, 200, ... 1,000 labels"
     lab.clear(); lab.run(6)
@@ -277,6 +281,7 @@ def _golden_agreement():
         'Cohen, his weights': (cohen_kappa(cohen, weights), .347826),
         'Fleiss': (fleiss_kappa(Votes(np.array([list(w) for w in fleiss]).T)), .430245)}
 
+# %% ../nbs/81_bench_annotate.ipynb #e55f4b5a
 @benchmark('agreement', peers=['krippendorff'])
 def _bench_agreement(b, repeats=5):
     "Published values, and krippendorff on 100,000 items"
@@ -306,6 +311,7 @@ def _million_votes(seed=0, n=200_000, k=4, annotators=1000, votes=5):
     said = (rng.random((n, votes, 1)) > c[a, y[:, None]].cumsum(2)).sum(2).clip(0, k - 1)
     return pd.DataFrame(dict(task=np.repeat(np.arange(n), votes), worker=a.ravel(), label=said.ravel())), y
 
+# %% ../nbs/81_bench_annotate.ipynb #d0d9451d
 @patch
 def _em_speed(self:BenchResult, repeats):
     "Dawid-Skene against crowd-kit on a million votes"
@@ -330,6 +336,7 @@ def _paired(a, b, draws=1000, seed=0):
     means = [d[rng.integers(0, len(d), len(d))].mean() for _ in range(draws)]
     return d.mean(), *np.quantile(means, [.025, .975])
 
+# %% ../nbs/81_bench_annotate.ipynb #7ce0901e
 @patch
 def _real_crowds(self:BenchResult):
     "Majority, Dawid-Skene and the hierarchical model on real votes, and crowd-kit's Dawid-Skene"
@@ -356,6 +363,7 @@ def _real_crowds(self:BenchResult):
     if not self.results or above == 0: self.notes.append('No real crowd was found, or none is above both.')
     self.at_least('real sets where the hierarchical model is above both', above, 2)
 
+# %% ../nbs/81_bench_annotate.ipynb #7644f4ce
 @benchmark('aggregate', peers=['crowd-kit'])
 def _bench_aggregate(b, repeats=3):
     "Votes to labels: real crowds, and speed on a million votes"
@@ -386,6 +394,7 @@ print(json.dumps(dict(cpu=cpu() - was_cpu, peak=max(peak() - was, .1))))
 np.save(folder + f'/{side}.npy', found)
 '''
 
+# %% ../nbs/81_bench_annotate.ipynb #4a598064
 def _label_errors_cost(folder, side):
     "CPU seconds and extra peak memory of one call, in a fresh process"
     command = [sys.executable, '-c', _label_errors_call, str(folder), side]
@@ -406,8 +415,10 @@ def _synthetic_labels(folder, n=1_000_000, k=10):
     np.save(Path(folder)/'p.npy', z / z.sum(1, keepdims=True))
     np.save(Path(folder)/'y.npy', plant_noise(y, .1, k)[0])
 
+# %% ../nbs/81_bench_annotate.ipynb #59b2f815
 def _jaccard(a, b): return len(np.intersect1d(a, b)) / max(1, len(np.union1d(a, b)))
 
+# %% ../nbs/81_bench_annotate.ipynb #ab07c599
 @patch
 def _label_errors_at_scale(self:BenchResult, repeats):
     "Add rows and bars of cost at 1e6 x 10"
@@ -434,6 +445,7 @@ def _human_matrix():
             votes = pd.read_csv(f)
             return pd.crosstab(votes.clean_label, votes.random_label1).to_numpy()
 
+# %% ../nbs/81_bench_annotate.ipynb #27d8c3ce
 def _label_error_sets(rows=3000):
     "Name to (pixels, labels)"
     from pretrain_notes.datasets import digits, load_samples
@@ -445,6 +457,7 @@ def _label_error_sets(rows=3000):
         sets['mnist'] = m.images().reshape(rows, 14, 2, 14, 2).mean((2, 4)).reshape(rows, -1) / 255, m.labels
     return sets
 
+# %% ../nbs/81_bench_annotate.ipynb #36475c1f
 def _label_error_case(x, y, kind, seed):
     "Average precision of odds, margin and self-confidence, and Jaccard of the flags with cleanlab's, means over two classifiers"
     from cleanlab.filter import find_label_issues as theirs
@@ -480,6 +493,7 @@ def _label_error_ranking(self:BenchResult, seeds):
     said = "label errors: average precision minus that of the better of cleanlab's scores, smallest mean of all cases"
     self.at_least(said, min(worst), 0)
 
+# %% ../nbs/81_bench_annotate.ipynb #9ca765b1
 @benchmark('label_errors', peers=['cleanlab'])
 def _bench_label_errors(b, repeats=5, seeds=10):
     "Label errors against cleanlab: cost at 1e6 x 10, flags, ranking on `seeds` (at least 5) plantings"

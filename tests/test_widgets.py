@@ -79,7 +79,7 @@ def test_the_shared_queue(store):
     for _ in range(3): seen = max(seen, *[i['pos'] + 1 for i in page.tell(**want, **{'from': seen}).get('items', {}).get('items', ())], 0)
     assert seen >= 12                                                  # the error did not end the queue
 
-@pytest.mark.parametrize('rows, t, why', [(s, SpanTask(['a']), 'spans are marked on a text'), (s, 'digit', 'no task'), (s[:0], task, 'no samples')])
+@pytest.mark.parametrize('rows, t, why', [(s, SpanTask(['a']), 'spans are marked on texts'), (s, 'digit', 'no task'), (s[:0], task, 'no samples')])
 def test_what_does_not_fit_is_said(store, rows, t, why):
     with pytest.raises(DataError, match=why): Labeler(rows, t, store)
 

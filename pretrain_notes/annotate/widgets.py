@@ -70,7 +70,8 @@ def _order(samples, order, uncertain):
 # %% ../../nbs/12_annotate.widgets.ipynb #713fe6bf
 def _esm(kind):
     "The page's half for a kind of task: one JavaScript module that needs no network"
-    name = dict(boxes='labeler_boxes.js', spans='labeler_spans.js').get(kind, 'labeler.js')
+    name = {'class': 'labeler.js', 'classes': 'labeler.js', 'boxes': 'labeler_boxes.js', 'spans': 'labeler_spans.js'}.get(kind)
+    if name is None: raise DataError(f'there is no labeler for the kind {kind!r}: it needs a surface of its own (js/labeler)')
     path = Path(pretrain_notes.annotate.__path__[0])/'static'/name
     if not path.is_file(): raise DataError(f'{name} is missing, the labeler for {kind!r}: install pretrain_notes again')
     return path.read_text(encoding='utf-8')
@@ -82,7 +83,7 @@ def _check_modes(samples, task, grid, review, qualify, shared, blind):
     if not len(samples): raise DataError('there are no samples to label')
     if not isinstance(task, Task): raise DataError(f'{str(task)[:40]!r} is no task: give the Task itself, not its name')
     wanted = dict(boxes='image', spans='text').get(task.kind, samples.media)
-    if wanted != samples.media: raise DataError(f'{task.kind} are marked on an {wanted}, and these samples hold {samples.media}s'.replace('an text', 'a text'))
+    if wanted != samples.media: raise DataError(f'{task.kind} are marked on {wanted}s, and these samples hold {samples.media}s')
     if grid and not isinstance(task, ClassTask): raise DataError('the grid is for classes: boxes and spans need the whole item')
     if bool(review) + bool(qualify) + bool(shared) > 1: raise DataError('review, qualify and shared are three rounds: choose one')
     if grid and (review or qualify): raise DataError('review and qualification show one item at a time: leave grid out')
