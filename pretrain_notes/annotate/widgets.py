@@ -114,7 +114,7 @@ class Labeler(anywidget.AnyWidget):
         self.grid = 24 if grid is True else int(grid)
         self.side = min(side, 256) if self.grid else side
         self._lock, self._snaps, self._opened, self._at = threading.RLock(), {}, 0, {}
-        self._done = None                        # how many items of the order have an answer, once it was asked for
+        self._done = self._rounds = None         # how many items of the order have an answer, and what a round holds, once it was asked for
         self._order, self._mine = _order(samples, order, self._uncertain), self._standing()
         super().__init__(spec=self._spec(), _esm=_esm(task.kind))
         self.on_msg(lambda _, m, buffers: self._receive(m))
@@ -212,18 +212,21 @@ def _snap(self:Labeler, name, first=()):
     if name == 'uncertain': return _Rows(self._within(self._ids(self._uncertain())))
     if name == 'mine': return _Rows(self._within(self._mine))
     if name == 'disagreed': return _Rows(self._within(_disagreement(self.store.labels(self.task)).index))
+    self._rounds = None                          # who opens a round sees what came since
     return _Rows([r for r, i in self._round() if i not in self._mine or r in first])
 
 # %% ../../nbs/12_annotate.widgets.ipynb #f1d6a2f8
 @patch
 def _round(self:Labeler):
     "Rows and ids of a qualification (the gold items) or a review (the answered items of the order; without one the disagreed, most first)"
+    if self._rounds is not None: return self._rounds
     if self.qualify: rows = self._within(self.store.gold(self.task))
     elif isinstance(self._order, range): rows = self._within(_disagreement(self.store.labels(self.task, None)).index)
     else:
         said = set(self.store.labels(self.task, None)['item'])
         rows = [r for r, i in zip(self._order, self._ids(self._order)) if i in said]
-    return list(zip(map(int, rows), self._ids(rows)))
+    self._rounds = list(zip(map(int, rows), self._ids(rows)))
+    return self._rounds
 
 # %% ../../nbs/12_annotate.widgets.ipynb #538f1cba
 @patch
