@@ -2,6 +2,7 @@
 
 With PRETRAIN_NOTES_TEST_PG=postgresql://user@host/database (an empty database that may be written to) the same tests run on that server too."""
 import collections, json, os, random, signal, sqlite3, subprocess, sys, threading, time, uuid, warnings
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pandas as pd
 import pytest, sqlalchemy as sa
 resource = pytest.importorskip('resource', reason='these tests fork and kill processes')
@@ -522,6 +523,15 @@ def test_mirror_that_hangs(tmp_path):
     t = time.perf_counter()
     store.close()
     assert time.perf_counter() - t < 5
+
+def test_mirror_from_several_threads(new, tmp_path):
+    "The mirror's own thread and a call may come at once, also when the file is to be written anew."
+    store = new(mirror=tmp_path/'m')
+    for k in range(20):
+        store.enqueue(task, [f'i{k}'])                      # a new plan: the file is begun anew
+        with ThreadPoolExecutor(6) as pool: paths = list(pool.map(lambda _: store.mirror(), range(6)))
+        assert len(set(paths)) == 1 and f'"i{k}"' in paths[0].read_text()
+    assert [p.name for p in (tmp_path/'m').iterdir()] == [paths[0].name]
 
 def test_mirror_and_restore_keep_the_plan(new, tmp_path):
     "Queue, gold and its rate are in exports and mirrors, also when they come late, and lead to the same work."

@@ -769,7 +769,7 @@ def _line(d): return (json.dumps(d, ensure_ascii=False) + '\n').encode()
 def _replacing(path):
     "A file that takes the place of `path` once it is complete and on the disk"
     path = Path(path)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    tmp = path.with_name(f'.{path.name}.{os.getpid()}-{threading.get_ident()}.tmp')
     try:
         with open(tmp, 'wb') as f:
             yield f
@@ -914,7 +914,8 @@ class _Mirror:
     def __init__(self, store, folder):
         self.store, self.path = store, Path(folder)/f'{Path(store.url.database).stem}-{store.store_id[:8]}.jsonl'
         self.seq, self.time, self.error, self.told, self._work, self._stop = 0, None, None, False, threading.Event(), False
-        self.known, self.thread = set(), threading.Thread(target=self._run, daemon=True, name='label mirror')
+        self.known, self.one = set(), threading.Lock()
+        self.thread = threading.Thread(target=self._run, daemon=True, name='label mirror')
 
     def wake(self):
         "There is something new; a failure is said once, on the thread that labels"
@@ -940,6 +941,11 @@ class _Mirror:
 @patch
 def catch_up(self:_Mirror):
     "Append what is not mirrored yet; whether all of it is. A failure is kept in `error`, and the next call begins where the file ends"
+    with self.one: return self._follow()
+
+@patch
+def _follow(self:_Mirror):
+    "What `catch_up` does, by one thread at a time"
     try:
         now = self.store._rows(sa.select(sa.func.count()).select_from(_erased))[0][0], self.store._plan()
         with _open_locked(self.path) as f:

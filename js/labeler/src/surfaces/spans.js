@@ -150,6 +150,10 @@ export function surface({el, task, api}) {
     if (r && !same(r, sel)) { sel = r; held = false; caretOn = false; draw() }
   }
   document.addEventListener('selectionchange', watch)
+  let later = null
+  const settle = () => { const f = later; later = null; f?.() }
+  const soon = f => { settle(); later = f; setTimeout(settle) }               // once the browser has moved its selection; at once if a key comes first
+  document.addEventListener('keydown', settle, true)
   let pressed = null
   scroll.addEventListener('pointerdown', ev => { if (ev.button === 0) { pressed = [ev.clientX, ev.clientY, ev.shiftKey]; caretOn = false; goal = null; nudge = null } })
   const up = ev => {
@@ -157,7 +161,7 @@ export function surface({el, task, api}) {
     const [x, y] = pressed, click = Math.hypot(ev.clientX - x, ev.clientY - y) < 5
     pressed = null
     if (ev.detail > 1 && ev.pointerType === 'mouse') return
-    setTimeout(() => {
+    soon(() => {
       const r = read()
       if (!r || !item || item.error) return
       if (r[0] === r[1]) {
@@ -182,7 +186,7 @@ export function surface({el, task, api}) {
     const s = document.getSelection(), point = document.caretPositionFromPoint?.(ev.clientX, ev.clientY) ?? document.caretRangeFromPoint?.(ev.clientX, ev.clientY)
     const node = point?.offsetNode ?? point?.startContainer, u = node === words ? point.offset ?? point.startOffset : s.anchorNode === words ? Math.min(s.anchorOffset, s.focusOffset) : null
     const w = u === null ? null : t.word(u)
-    if (w) setTimeout(() => take(w))
+    if (w) soon(() => take(w))
   })
 
   // ---- painting
@@ -329,6 +333,6 @@ export function surface({el, task, api}) {
     help: [['class key', 'label what is selected; or change the chosen span; or, with neither, mark: what you select next becomes this class'], ['arrows', 'move the caret (Ctrl: by word); with Shift: select'],
       [' ', 'select the word; again: one word more (a double click selects a word too)'], ['Tab', 'next span (with Shift: previous); then Shift and arrows move its end, Alt and arrows its start'],
       ['Delete', 'remove the span (also Backspace)'], ['PageDown', 'next item, PageUp previous: what you changed is stored']],
-    destroy() { document.removeEventListener('selectionchange', watch); document.removeEventListener('pointerup', up); document.removeEventListener('pointercancel', up); cancelAnimationFrame(frame); reco.destroy(); leave(); el.replaceChildren(); el.classList.remove('pns-stage') },
+    destroy() { document.removeEventListener('selectionchange', watch); document.removeEventListener('pointerup', up); document.removeEventListener('pointercancel', up); document.removeEventListener('keydown', settle, true); cancelAnimationFrame(frame); reco.destroy(); leave(); el.replaceChildren(); el.classList.remove('pns-stage') },
   }
 }
