@@ -152,8 +152,8 @@ export function surface({el, task, api}) {
   document.addEventListener('selectionchange', watch)
   let later = null
   const settle = () => { const f = later; later = null; f?.() }
-  const soon = f => { settle(); later = f; setTimeout(settle) }               // once the browser has moved its selection; at once if a key comes first
-  document.addEventListener('keydown', settle, true)
+  const soon = f => { settle(); later = f; setTimeout(settle) }               // once the browser has moved its selection; at once if the next key or click comes first
+  for (const kind of ['keydown', 'pointerdown']) document.addEventListener(kind, settle, true)
   let pressed = null
   scroll.addEventListener('pointerdown', ev => { if (ev.button === 0) { pressed = [ev.clientX, ev.clientY, ev.shiftKey]; caretOn = false; goal = null; nudge = null } })
   const up = ev => {
@@ -333,6 +333,6 @@ export function surface({el, task, api}) {
     help: [['class key', 'label what is selected; or change the chosen span; or, with neither, mark: what you select next becomes this class'], ['arrows', 'move the caret (Ctrl: by word); with Shift: select'],
       [' ', 'select the word; again: one word more (a double click selects a word too)'], ['Tab', 'next span (with Shift: previous); then Shift and arrows move its end, Alt and arrows its start'],
       ['Delete', 'remove the span (also Backspace)'], ['PageDown', 'next item, PageUp previous: what you changed is stored']],
-    destroy() { document.removeEventListener('selectionchange', watch); document.removeEventListener('pointerup', up); document.removeEventListener('pointercancel', up); document.removeEventListener('keydown', settle, true); cancelAnimationFrame(frame); reco.destroy(); leave(); el.replaceChildren(); el.classList.remove('pns-stage') },
+    destroy() { document.removeEventListener('selectionchange', watch); document.removeEventListener('pointerup', up); document.removeEventListener('pointercancel', up); for (const kind of ['keydown', 'pointerdown']) document.removeEventListener(kind, settle, true); cancelAnimationFrame(frame); reco.destroy(); leave(); el.replaceChildren(); el.classList.remove('pns-stage') },
   }
 }
