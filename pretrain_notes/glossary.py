@@ -76,6 +76,16 @@ precision | 精确率 / 查准率 | of what was found, the share that is right
 recall | 召回率 / 查全率 | of what is right, the share that was found
 F1 score / F1 | F1 值 / F1 分数 | the harmonic mean of precision and recall
 overfitting | 过拟合 | good on the training set, worse on samples not seen
+balanced accuracy | 平衡准确率 | the mean of the recalls of all classes, rare ones included
+calibration | 校准 / 概率校准 | of all that is predicted with 80 %, 80 % should be right
+threshold moving | 阈值移动 | deciding by what errors cost, not at one half
+focal loss | 焦点损失 | samples that are easy already weigh less in the loss
+logit adjustment | logit 调整 | taking the class frequencies out of the scores
+ensemble | 集成 / 集成学习 | several models that decide together
+slice | 数据切片 / 子群 | the samples that share a description, such as "age under 25"
+diversity | 多样性 | how different the samples of a set are from each other
+representativeness | 代表性 | how far a set resembles the world it stands for
+coverage | 覆盖率 / 覆盖度 | how much of what may come has something like it in the set
 '''
 
 # %% ../nbs/glossary.ipynb #998f3cf4
@@ -91,6 +101,13 @@ autoencoder | 自编码器 | an encoder and a decoder that reproduce the input
 masking / mask | 掩码 | hiding part of the input, to be predicted
 contrastive learning | 对比学习 | two views of a sample come close, other samples stay apart
 representation collapse | 表示坍塌 | every sample gets the same embedding, and the loss looks fine
+variational autoencoder / VAE | 变分自编码器 | an autoencoder whose code is a distribution, so that one can sample from it
+generative adversarial network / GAN | 生成对抗网络 | one net draws, another tells drawn from real; both learn from it
+masked autoencoder / MAE | 掩码自编码器 | draws the patches of an image that were hidden from it
+vision transformer / ViT | 视觉 Transformer | a net that reads an image as a row of patches
+view | 视图 | one random augmentation of a sample
+momentum encoder | 动量编码器 | a copy that follows the encoder slowly, and gives it its targets
+checkpoint | 检查点 | what training needs to go on from where it stopped
 language model | 语言模型 | predicts the next, or a hidden, token of a text
 tokenization | 分词 / 词元化 | cutting text into the pieces that a model reads
 '''
