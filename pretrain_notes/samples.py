@@ -10,7 +10,7 @@ __all__ = ['max_pixels', 'max_bytes', 'splits', 'DataError', 'did_you_mean', 'pr
            'write_json', 'file_digest', 'manifest_files', 'inside', 'read_manifest']
 
 # %% ../nbs/00_samples.ipynb #6b4504f8
-import base64, html, io, json, os, re, shutil, unicodedata, warnings
+import base64, html, io, json, os, re, shutil, threading, unicodedata, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
@@ -85,6 +85,21 @@ _suffixes = {'PNG': 'png apng', 'JPEG': 'jpg jpeg jpe jfif', 'GIF': 'gif', 'BMP'
 _image_suffixes = {f'.{e}' for es in _suffixes.values() for e in es.split()}
 max_pixels, max_bytes = 50_000_000, 64 * 2**20   # an image above this many pixels, a file above this many bytes, is not read
 
+class _Quiet:
+    "No warnings while any thread decodes; afterwards the filters are what they were (`catch_warnings` alone is not made for threads)"
+    n, lock = 0, threading.Lock()
+    def __enter__(self):
+        with self.lock:
+            if not self.n:
+                self.was = warnings.catch_warnings(action='ignore')
+                self.was.__enter__()
+            self.n += 1
+    def __exit__(self, *a):
+        with self.lock:
+            self.n -= 1
+            if not self.n: self.was.__exit__(*a)
+_quiet = _Quiet()
+
 # %% ../nbs/00_samples.ipynb #29c6fa71
 def read_image(
     b:bytes, # the file as read
@@ -94,8 +109,7 @@ def read_image(
     from PIL import Image, UnidentifiedImageError
     if not b: raise DataError('empty: the file has no bytes')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
+        with _quiet:
             im = Image.open(io.BytesIO(b), formats=[f for f in _suffixes if f != 'MPO'])  # a JPEG may turn out to be an MPO
             if im.width * im.height > max_pixels: raise DataError(f'huge: {im.width} x {im.height} pixels')
             if suffix and suffix.lower().strip('.') not in _suffixes[im.format].split(): raise DataError(f'mislabelled: named {suffix}, but it is {im.format}')
@@ -133,7 +147,7 @@ def read_audio(
     if b[:4] not in (b'RIFF', b'RIFX', b'RF64'): raise DataError('unknown: only WAV is read; convert it first, e.g. with ffmpeg')
     if suffix.lower() != '.wav': raise DataError(f'mislabelled: named {suffix}, but it is WAV')
     try:
-        with warnings.catch_warnings():
+        with _quiet.lock, warnings.catch_warnings():
             warnings.simplefilter('error', wavfile.WavFileWarning)
             rate, x = wavfile.read(io.BytesIO(b))
     except Exception as e: raise DataError(f'corrupt: {type(e).__name__}: {e}') from None

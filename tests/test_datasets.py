@@ -1,11 +1,12 @@
 """Data sets by name: what comes with the installation, what is found, what is downloaded, and what is refused."""
-import gzip, inspect, io, os, shutil, struct, subprocess, sys, tarfile, time
+import gzip, inspect, io, os, shutil, struct, subprocess, sys, tarfile, time, warnings
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 import numpy as np, pytest
 from conftest import clean_env
 from pretrain_notes import datasets as D
-from pretrain_notes.datasets import File, DataSource, available, load_samples, read_idx, sources
+from pretrain_notes.datasets import File, DataSource, available, digits, load_samples, read_idx, sources
 from pretrain_notes.samples import DataError, digest
 
 INSTALLED = [n for n, s in sources.items() if not s.files]
@@ -372,3 +373,9 @@ def test_registry():
         assert set(s.rows) <= {None, 'train', 'valid', 'test'}
     code = inspect.getsource(D)
     assert 'trust_remote_code=' not in code and 'import pickle' not in code and 'extractall' not in code
+
+def test_decoding_in_threads_leaves_warnings_as_they_were():
+    "Decoders are silenced while they run, not for good."
+    s, before = digits(), list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool: list(pool.map(lambda _: s[:300].images(), range(12)))
+    assert warnings.filters == before
