@@ -1,0 +1,244 @@
+"""Unbalanced classes: formulas against their sources, resampling that never touches a test row, unusable input."""
+import warnings
+from functools import partial
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.datasets import load_digits, make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, cross_val_score, train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from pretrain_notes.imbalance import (ClassWeighted, CostSensitive, LogitAdjusted, LongTailClassifier, Resampled, TorchClassifier, adjust_prior,
+    balanced_softmax_loss, cheapest, class_weights, cost_curve, focal_loss, imbalance_remedies, logit_adjusted_loss, long_tail, tail_recall,
+    weighted_loss)
+from pretrain_notes.samples import DataError
+
+X, y = load_digits(return_X_y=True)
+X = X / 16
+lr = LogisticRegression(max_iter=300)
+
+@pytest.fixture(scope='module')
+def two(): return make_classification(1200, 6, n_informative=4, weights=[.9], random_state=0)
+
+@pytest.fixture(scope='module')
+def tail():
+    a, b = train_test_split(np.arange(len(y)), test_size=.3, stratify=y, random_state=7)
+    a = a[long_tail(y[a], 50, seed=7)]
+    return X[a], y[a], X[b], y[b]
+
+def test_long_tail():
+    n = np.bincount(y[long_tail(y, 50, order=range(10))])
+    assert (np.diff(n) < 0).all() and abs(n[0] / n[-1] - 50) < 10
+    steps = np.bincount(y[long_tail(y, 10, 'step', order=range(10))])
+    assert len(set(steps[:5])) == len(set(steps[5:])) == 1 and steps[0] == 174 and steps[9] == 17
+    assert (long_tail(y, 50, seed=3) == long_tail(y, 50, seed=3)).all() and (long_tail(y, 1) >= 0).all()
+    assert np.bincount(y[long_tail(y, 1)]).tolist() == [174] * 10
+    assert np.bincount(y[long_tail(y, 1e9)]).min() == 1
+    names = np.array(['a', 'b'])[y % 2]
+    assert (names[long_tail(names, 100, order=['b', 'a'])] == 'b').mean() > .9
+
+@pytest.mark.parametrize('call, said', [
+    (lambda: long_tail(y, .5), 'at least 1'), (lambda: long_tail(y, np.nan), 'at least 1'), (lambda: long_tail(0 * y), 'one class'),
+    (lambda: long_tail(y, profile='exq'), 'exp'), (lambda: long_tail(y, order=[0, 1]), 'each class once'), (lambda: long_tail([]), 'one list'),
+    (lambda: long_tail([1., np.nan]), 'row 1 has no label'),
+    (lambda: class_weights([5]), 'two classes'), (lambda: class_weights([5, 0]), 'each with a sample'),
+    (lambda: class_weights([5, 1], 'balancd'), 'balanced'), (lambda: class_weights([5, 1], 'effective', 1), 'below 1'),
+    (lambda: adjust_prior([[.5, .4]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([[1.5, -.5]], [1, 1], [1, 1]), 'row 0'),
+    (lambda: adjust_prior([[.5, np.nan]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([.5, .5], [1, 1], [1, 1]), 'a column a class'),
+    (lambda: adjust_prior([[.5, .5]], [1, 1, 1], [1, 1]), 'as many frequencies'), (lambda: adjust_prior([[.5, .5]], [1, 0], [1, 1]), 'above 0'),
+    (lambda: cheapest([[.5, .5]], np.eye(3)), 'shape'), (lambda: cheapest([[.5, .5]], [[0, -1], [1, 0]]), 'at least 0'),
+    (lambda: cheapest([[.5, .5]], [[0, np.inf], [1, 0]]), 'at least 0'), (lambda: cheapest([[.5, .5]], np.ones((2, 2))), 'nothing to decide'),
+    (lambda: CostSensitive(lr, np.eye(3)).fit(X, y % 2), 'shape'), (lambda: CostSensitive(lr, 1 - np.eye(2)).fit(X[:9], [0] * 8 + [1]), 'one sample'),
+    (lambda: focal_loss(gamma=-1), 'gamma'), (lambda: logit_adjusted_loss([3, 1], -1), 'tau'), (lambda: LogitAdjusted(lr, -1).fit(X, y), 'tau'),
+    (lambda: LongTailClassifier(lr, -1).fit(X, y), 'margin'), (lambda: Resampled(lr, 'smoot').fit(X, y), 'smote'),
+    (lambda: TorchClassifier('focl').fit(X, y), 'focal'), (lambda: ClassWeighted(KNeighborsClassifier()).fit(X, y), 'no sample weights'),
+    (lambda: LongTailClassifier(LinearSVC()).fit(X[:50], y[:50]).predict(X), 'no probabilities'),
+    (lambda: tail_recall([0, 2], [0, 1], [3, 4]), 'not counted')])
+def test_bad_input(call, said):
+    with pytest.raises(DataError, match=said): call()
+
+@pytest.mark.parametrize('make', [Resampled, LogitAdjusted, ClassWeighted, LongTailClassifier, lambda m: CostSensitive(m, 1 - np.eye(2)),
+                                  lambda m: TorchClassifier()])
+def test_one_class(make):
+    with pytest.raises(DataError, match='one class'): make(lr).fit(X, 0 * y)
+
+class Seen(ClassifierMixin, BaseEstimator):
+    "Remembers what it was shown"
+    fitted, asked = [], []
+    def fit(self, X, y): self.classes_ = np.unique(y); Seen.fitted.append((X[:, 0], y)); return self
+    def predict(self, X): Seen.asked.append(X[:, 0]); return np.full(len(X), self.classes_[0])
+
+@pytest.mark.parametrize('sampler', ['over', 'under', 'smote', partial(long_tail, ratio=5)])
+def test_only_training_rows_are_resampled(sampler, two):
+    "Each row carries its number: none of the test part is fitted on, and the test part arrives whole, once each, in its own distribution."
+    x, t = two
+    ids = np.arange(len(x), dtype=float)
+    Seen.fitted.clear(); Seen.asked.clear()
+    folds = [*StratifiedKFold(5).split(x, t)]
+    cross_val_predict(Resampled(Seen(), sampler), np.c_[ids, x], t, cv=folds)
+    for (train, test), (fitted, labels), asked in zip(folds, Seen.fitted, Seen.asked):
+        n = np.bincount(labels)
+        assert (n[0] == n[1]) if isinstance(sampler, str) else n.max() / n.min() == pytest.approx(5, rel=.05)
+        if sampler == 'smote': assert np.isin(ids[train], fitted).all()
+        else: assert not np.isin(fitted, ids[test]).any() and np.isin(fitted, ids[train]).all()
+        assert (asked == ids[test]).all()
+
+def test_smote_before_the_folds_leaks():
+    from imblearn.over_sampling import SMOTE
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(600, 60)), np.arange(600) % 10 == 0
+    leaky = cross_val_score(lr, *SMOTE(random_state=0).fit_resample(x, t), scoring='balanced_accuracy').mean()
+    assert leaky > .65 and abs(cross_val_score(Resampled(lr, 'smote'), x, t, scoring='balanced_accuracy').mean() - .5) < .1
+
+def test_smote_of_a_single_row():
+    t = np.array([0] * 20 + [1] * 5 + [2])
+    with pytest.warns(UserWarning, match='two samples'): m = Resampled(lr, 'smote').fit(X[:26], t)
+    assert m.resampled_counts_.tolist() == [20, 20, 20]
+    with warnings.catch_warnings(action='ignore'): assert Resampled(lr, 'smote').fit(X[:3], [0, 1, 2]).predict(X[:3]).shape == (3,)
+
+def test_peer_is_equal(tail):
+    "The wrapper gives what imbalanced-learn's own pipeline gives."
+    from imblearn.over_sampling import SMOTE
+    from imblearn.pipeline import make_pipeline as imb
+    xa, ya, xb, yb = tail
+    k = min(5, np.bincount(ya).min() - 1)
+    theirs = imb(SMOTE(k_neighbors=k, random_state=0), lr).fit(xa, ya)
+    assert np.allclose(theirs.predict_proba(xb), Resampled(lr, 'smote').fit(xa, ya).predict_proba(xb))
+
+def test_weights():
+    n = np.array([100, 10, 1])
+    assert class_weights(n) * n == pytest.approx([37, 37, 37])
+    assert class_weights(n, 'effective', 0) == pytest.approx([1, 1, 1])
+    e = class_weights(n, 'effective', .9)
+    assert e[2] / e[0] == pytest.approx((1 - .9**100) / (1 - .9))
+    xa = long_tail(y, 20)
+    ours, theirs = ClassWeighted(lr).fit(X[xa], y[xa]), clone(lr).set_params(class_weight='balanced').fit(X[xa], y[xa])
+    assert np.allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
+
+def test_prior_correction_repairs(two):
+    from pretrain_notes.classify import calibration_scores
+    x, t = make_classification(6000, 6, n_informative=4, weights=[.95], random_state=2)
+    a, b = np.arange(6000) % 2 == 0, np.arange(6000) % 2 == 1
+    ece = [calibration_scores(t[b], m.fit(x[a], t[a]).predict_proba(x[b]))['ece'] for m in (Resampled(lr), Resampled(lr, correct=True), clone(lr))]
+    assert ece[0] > 2 * ece[1] and ece[1] < ece[2] + .01
+    m = Resampled(lr, correct=True).fit(x[a], t[a])
+    assert (m.predict(x[b]) == m.predict_proba(x[b]).argmax(1)).all()
+
+def test_losses():
+    torch = pytest.importorskip('torch')
+    import torch.nn.functional as F
+    z, t, n = torch.randn(50, 4, generator=torch.manual_seed(0), requires_grad=True), torch.arange(50) % 4, np.array([90, 9, 3, 1])
+    assert torch.allclose(focal_loss(gamma=0)(z, t), F.cross_entropy(z, t))
+    p = z.softmax(1)[range(50), t]
+    assert torch.allclose(focal_loss()(z, t), (-(1 - p)**2 * p.log()).mean())
+    assert torch.allclose(balanced_softmax_loss(n)(z, t), F.cross_entropy(z + torch.tensor(n).log(), t), atol=1e-5)
+    assert torch.allclose(logit_adjusted_loss(n, 0)(z, t), F.cross_entropy(z, t))
+    w = torch.tensor(class_weights(n)).float()
+    assert torch.allclose(weighted_loss(n)(z, t), F.cross_entropy(z, t, weight=w), atol=1e-5)
+    assert torch.allclose(weighted_loss(n)(z, t, reduction='none'), F.cross_entropy(z, t, weight=w, reduction='none'), atol=1e-5)
+    sure = torch.tensor([[100., 0, 0, 0]], requires_grad=True)
+    focal_loss(gamma=.5)(sure, torch.tensor([0])).backward()
+    assert torch.isfinite(sure.grad).all()
+    for loss in (balanced_softmax_loss(n), weighted_loss(n)):
+        with pytest.raises(DataError, match='counted 4 classes'): loss(torch.zeros(2, 5), torch.tensor([0, 4]))
+
+def test_losses_in_a_learner(tail):
+    "A fastai Learner trains with them, and its predictions are probabilities."
+    torch = pytest.importorskip('torch')
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+    from torch import nn
+    from torch.utils.data import TensorDataset
+    from fastai.data.load import DataLoader
+    xa, ya, xb, yb = tail
+    sets = [TensorDataset(torch.tensor(a).float(), torch.tensor(b)) for a, b in ((xa, ya), (xb, yb))]
+    torch.manual_seed(0)
+    dls = DataLoaders(DataLoader(sets[0], bs=64, shuffle=True), DataLoader(sets[1], bs=256), device='cpu')
+    class Net(nn.Module):
+        def __init__(self): super().__init__(); self.l = nn.Linear(64, 10)
+        def forward(self, x): return self.l(x)
+    learn = Learner(dls, Net(), loss_func=balanced_softmax_loss(np.bincount(ya)), lr=.05)
+    with learn.no_logging():
+        learn.fit(25)
+        p, t, losses = learn.get_preds(with_loss=True)
+    assert torch.allclose(p.sum(1), torch.ones(len(p)), atol=1e-5) and losses.shape == (len(p),)
+    assert balanced_accuracy_score(t, p.argmax(1)) > .85
+
+def test_torch_classifier(tail):
+    torch = pytest.importorskip('torch')
+    xa, ya, xb, yb = tail
+    state = torch.random.get_rng_state()
+    plain, adjusted = (TorchClassifier(l, steps=200).fit(xa, ya) for l in ('cross_entropy', 'logit_adjusted'))
+    assert (state == torch.random.get_rng_state()).all()
+    assert np.allclose(plain.predict_proba(xb), TorchClassifier(steps=200).fit(xa, ya).predict_proba(xb))
+    a, b = (balanced_accuracy_score(yb, m.predict(xb)) for m in (plain, adjusted))
+    assert b > a + .02
+    named = TorchClassifier(partial(focal_loss, gamma=1.), hidden=8, steps=20).fit(xa, np.array(list('abcdefghij'))[ya])
+    assert set(named.predict(xb)) <= set('abcdefghij')
+    with pytest.raises(DataError, match='row 1'): TorchClassifier().fit([[1., 2], [np.nan, 1]], [0, 1])
+
+def test_logit_adjustment(two):
+    x, t = two
+    p = clone(lr).fit(x, t).predict_proba(x)
+    z = np.log(p) - np.log(np.bincount(t) / len(t))
+    assert (LogitAdjusted(lr).fit(x, t).predict(x) == z.argmax(1)).all()
+
+def test_costs_choose_on_training_rows(two):
+    x, t = two
+    costs = [[0, 1], [6, 0]]
+    m = CostSensitive(lr, costs).fit(x[:800], t[:800])
+    q = cross_val_predict(lr, x[:800], t[:800], cv=StratifiedKFold(5, shuffle=True, random_state=0), method='predict_proba')
+    assert m.threshold_ == cost_curve(t[:800], q[:, 1], costs).set_index('threshold').cost.idxmin()
+    paid = lambda said: np.array(costs)[t[800:], said].mean()
+    assert paid(m.predict(x[800:])) < paid(clone(lr).fit(x[:800], t[:800]).predict(x[800:]))
+
+def test_cost_curve():
+    rng = np.random.default_rng(0)
+    p, t, costs = rng.random(60).round(1), rng.integers(0, 2, 60), np.array([[0, 2], [3, 1]])
+    for r in cost_curve(t, p, costs).itertuples(): assert r.cost == pytest.approx(costs[t, (p >= r.threshold).astype(int)].mean())
+    assert (cheapest(np.c_[1 - p, p], [[0, 1], [3, 0]]) == (p > .25)).all()
+
+def test_costs_of_many_classes(tail):
+    xa, ya, xb, yb = tail
+    keep, test = np.bincount(ya)[ya] > 4, np.isin(yb, np.flatnonzero(np.bincount(ya) > 4))
+    k = len(np.unique(ya[keep]))
+    costs = 1 - np.eye(k); costs[:, 0] = 50
+    m = CostSensitive(lr, costs).fit(xa[keep], ya[keep])
+    assert m.temperature_ > 0 and np.unique(ya[keep])[0] not in m.predict(xb[test])
+    assert np.allclose(m.predict_proba(xb).sum(1), 1)
+
+def test_recommended_on_the_tail(tail):
+    xa, ya, xb, yb = tail
+    xa, xb = (xa - xa.mean()) / xa.std(), (xb - xa.mean()) / xa.std()
+    score = {n: balanced_accuracy_score(yb, m.fit(xa, ya).predict(xb)) for n, m in imbalance_remedies(lr).items()}
+    assert score['recommended'] > max(score['class_weight'], score['smote'], score['plain']) and score['recommended'] > score['logit_adjustment'] - .01
+
+def test_recommended_is_an_estimator(tail, two):
+    xa, ya, xb, yb = tail
+    m = LongTailClassifier(lr).fit(xa, ya)
+    assert len(m.models_) == 45 and (m.predict_proba(xb).argmax(1) == m.predict(xb)).all() and clone(m).get_params()['margin'] == 2
+    names = np.array(list('abcdefghij'))
+    assert (LongTailClassifier(lr).fit(pd.DataFrame(xa), names[ya]).predict(pd.DataFrame(xb)) == names[m.predict(xb)]).all()
+    assert (LongTailClassifier(lr).fit(csr_matrix(xa), ya).predict(csr_matrix(xb)) == m.predict(xb)).mean() > .99
+    assert LongTailClassifier(lr, pairs=0).fit(xa, ya).models_.keys() == {None}
+    assert LongTailClassifier(KNeighborsClassifier(3)).fit(xa, ya).shift_ == pytest.approx(-np.log(np.bincount(ya)))
+    piped = LongTailClassifier(make_pipeline(StandardScaler(), lr)).fit(xa, ya)
+    assert piped.shift_ == pytest.approx(m.shift_)
+    single = LongTailClassifier(lr).fit(X[:12], np.r_[y[:11], 99])
+    assert 99 in single.classes_ and np.isfinite(single.predict_proba(X)).all()
+    x, t = two
+    b, logit = LongTailClassifier(lr, margin=0).fit(x, t), lambda p: np.log(p[:, 1] / p[:, 0])
+    w = np.bincount(t)[t]**-.5
+    plain = clone(lr).fit(x, t, sample_weight=w / w.mean())
+    assert np.allclose(logit(b.predict_proba(x)), logit(plain.predict_proba(x)) - np.log(t.sum() / (t == 0).sum()) / 2, atol=1e-6)
+
+def test_in_a_comparison(two):
+    from pretrain_notes.classify import compare_classifiers
+    found = compare_classifiers(two, {k: m for k, m in imbalance_remedies(lr).items() if k in ('recommended', 'smote', 'plain')}, n_splits=3)
+    assert set(found.predictions) == {'recommended', 'smote', 'plain'} and (found.by_fold() > .5).all().all()
