@@ -1,46 +1,30 @@
-"""Comparisons of classifiers: the known order, clean folds, every kind of data, unusable input."""
-import warnings
-from time import process_time
+"""Comparisons of classifiers: the known order, clean folds, every kind of data, what is said beforehand, models saved, unusable input."""
+import json, os, warnings
 import numpy as np
 import pandas as pd
 import pytest
-from pretrain_notes.classify import class_scores, classifiers, compare_classifiers, corrected_interval
+from pretrain_notes import classify
+from pretrain_notes.classify import (DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
+                                     corrected_interval, load_classifier, preflight, rank_scores, save_classifier)
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts, wine
 from pretrain_notes.samples import DataError, Samples
 
 rng = np.random.default_rng(0)
 
 @pytest.fixture(scope='module')
-def found(): return compare_classifiers(digits(), list(classifiers))
+def found(): return compare_classifiers(digits(), ['tree', 'svm', 'net', 'logistic', 'forest', 'knn', 'linear_svm', 'dummy'])
 
 def test_known_order_on_digits(found):
     "What the field finds on digits (balanced accuracy) lies within our intervals, or near them."
     t = found.table()
     for name, known in dict(svm=.990, forest=.974, logistic=.967, tree=.859).items(): assert t.low[name] - .01 <= known <= t.high[name] + .01, name
-    assert t.index[0] == 'svm' and t.index[-1] == 'tree'
+    assert t.index[0] == 'svm' and [*t.index[-2:]] == ['tree', 'dummy']
     assert found.differences().set_index('model').verdict['tree'] == 'worse'
-    assert found.differences('tree').verdict.eq('better').all()
+    assert found.differences('dummy').verdict.eq('better').all()
 
 def test_repeatable(found):
     again = compare_classifiers(digits(), ['svm', 'net'])
     for n in ('svm', 'net'): assert (again.predictions[n] == found.predictions[n]).all()
-
-def test_costs_no_more_than_the_plain_loop():
-    "The same models on the same folds, written out: our CPU time is at most 1.1 times that (a busy machine gets a second try)."
-    from threadpoolctl import threadpool_limits
-    s, ratios = digits(), []
-    for _ in range(2):
-        start = process_time(); compare_classifiers(s); ours = process_time() - start
-        start = process_time()
-        with threadpool_limits(1), warnings.catch_warnings(action='ignore'):
-            X, y, f = s.images().reshape(len(s), -1).astype('float32'), s.labels, s.folds(5)
-            for k in range(5):
-                a, b = X[f != k], X[f == k]
-                a, b = (a - a.mean()) / a.std(), (b - a.mean()) / a.std()
-                for n in ('tree', 'svm', 'net'): classifiers[n](0).fit(a, y[f != k]).predict(b)
-        ratios.append(ours / (process_time() - start))
-        if ratios[-1] <= 1.1: break
-    assert min(ratios) <= 1.1, ratios
 
 def test_identical_models_are_not_told_apart():
     r = compare_classifiers(wine(), dict(one=classifiers['svm'], two=classifiers['svm']))
@@ -86,20 +70,12 @@ def test_odd_columns():
     df = pd.DataFrame(dict(x=rng.normal(size=60), constant=1, empty=np.nan, word=['a', None, 'b'] * 20, flag=[True, False] * 30,
                            mixed=np.array(['1', 2., 'x'] * 20, dtype=object), once=[f'w{i}' for i in range(60)]))
     r = compare_classifiers((df, ['yes', 'no'] * 30), ['tree', 'svm', 'logistic'])
-    assert r.notes == ['columns that are empty or constant: constant, empty'] and r.table().accuracy.max() > .95
+    kinds = {f['kind']: f['columns'] for f in r.findings}
+    assert kinds == dict(constant=['constant', 'empty'], id=['once'], leak=['flag']) and r.table().accuracy.max() > .95
 
 def test_class_with_one_sample():
     r = compare_classifiers((rng.normal(size=(41, 3)), ['a', 'b'] * 20 + ['rare']), ['tree', 'svm', 'net'])
-    assert 'rare' in r.notes[0] and r.table().notna().all(axis=None)
-
-def test_many_classes():
-    "10,000 classes neither exhaust memory nor the reader."
-    from sklearn.dummy import DummyClassifier
-    y = np.arange(20_000) % 10_000
-    assert class_scores(y, y[::-1], 10_000)['accuracy'] == (y == y[::-1]).mean()
-    y = np.arange(3000) % 1000
-    r = compare_classifiers((np.column_stack([y, rng.normal(size=3000)]), y), dict(guess=DummyClassifier()), n_splits=3)
-    assert len(repr(r)) < 1000 and r.table().accuracy['guess'] < .01
+    assert any('rare' in n for n in r.notes) and r.table().notna().all(axis=None)
 
 @pytest.mark.parametrize('data,kw,says', [
     ((np.eye(9), [0] * 9), {}, 'one class'), ((np.eye(9), [0, 1, 2] * 2), {}, 'do not fit'), ((np.eye(3), [0, 1, 1]), {}, 'folds cannot be made'),
@@ -122,3 +98,306 @@ def test_images_of_different_sizes():
 def test_hostile_names_are_inert(found):
     r = compare_classifiers((rng.normal(size=(40, 2)), ['<script>alert(1)</script>', 'b'] * 20), {'<img src=x onerror=alert(1)>': classifiers['tree'], 'svm': classifiers['svm']})
     assert '<script' not in r._repr_html_() and '<img' not in r._repr_html_()
+
+# --- what is said before anything trains ---
+
+def leaking(s): return {c for k, cs in zip(*map(preflight(s).get, ('kind', 'columns'))) if k in ('leak', 'suspect') for c in cs}
+
+class Training(Exception): pass
+class Stop:
+    def __init__(self, seed=0): pass
+    def fit(self, X, y): raise Training
+
+def said_before(s):
+    "The warnings of a comparison that ends when its first model trains."
+    with warnings.catch_warnings(record=True, action='always') as w:
+        with pytest.raises(Training): compare_classifiers(s, dict(stop=Stop))
+    return [str(o.message) for o in w if o.category is DataWarning]
+
+def test_leaks_of_ai4i(data_dir):
+    s = load_samples('ai4i2020', path=data_dir)
+    f = preflight(s).set_index('kind')
+    assert f['columns']['leak'] == ['TWF', 'HDF', 'PWF', 'OSF'] and f['columns']['suspect'] == ['RNF'] and f['columns']['id'] == ['Product ID']
+    text = ' '.join(said_before(s))
+    assert all(c in text for c in ('TWF', 'HDF', 'PWF', 'OSF', 'RNF')) and 'Torque' not in text
+    r = compare_classifiers(s[::5], ['tree'], n_splits=2, drop='leaks')              # of some there are too few rows left to be certain: of their kind
+    assert not {'TWF', 'HDF', 'PWF', 'OSF', 'RNF'} & set(r.data.X) and any(n.startswith('columns left out') for n in r.notes)
+
+def test_leaks_whatever_the_names(data_dir):
+    "The raw file, columns renamed and in another order: no name is known to the rule; the row numbers are seen."
+    df = pd.read_csv(data_dir/'tabular/ai4i2020/ai4i2020.csv')
+    y = df.pop('Machine failure')
+    df = df.set_axis([f'c{i}' for i in range(df.shape[1])], axis=1)[[f'c{i}' for i in reversed(range(df.shape[1]))]]
+    f = preflight((df, y)).set_index('kind')
+    assert f['columns']['leak'] == ['c11', 'c10', 'c9', 'c8'] and f['columns']['suspect'] == ['c12'] and set(f['columns']['id']) == {'c0', 'c1'}
+
+@pytest.mark.parametrize('name,n', [('online_shoppers', 125), ('sms_spam', 403), ('adult', 25)])
+def test_repeated_rows(data_dir, name, n):
+    s = load_samples(name, path=data_dir)
+    assert preflight(s).set_index('kind')['count']['duplicates'] == n and not leaking(s)
+    assert any(m.startswith(f'{n} rows repeat another one exactly') for m in said_before(s))
+
+def test_no_false_alarm():
+    for s in (wine(), breast_cancer()): assert not len(preflight(s))
+    d = digits()
+    assert not len(preflight(d)) and not leaking((d.images().reshape(len(d), -1), d.labels))
+    noise = np.random.default_rng(1)
+    for seed in range(3):                                                         # many rare indicators of no meaning
+        assert not leaking(((noise.random((2000, 100)) < .01).astype(int), noise.integers(0, 2, 2000)))
+
+def test_other_leaks():
+    "A value that is only there for one class; the label again, as words, as numbers; a constant share of the larger class is none."
+    y = np.repeat(['no', 'yes'], [300, 100])
+    df = pd.DataFrame(dict(x=rng.normal(size=400), boat=[None] * 300 + [f'b{i % 7}' for i in range(100)], again=np.where(y == 'yes', 'Y', 'N'),
+                           number=np.where(y == 'yes', 5., 2.) + rng.normal(size=400) * .01, dull=[1] * 60 + [0] * 340))
+    assert leaking((df, y)) == {'boat', 'again', 'number'}
+    assert leaking((df[['x', 'dull']], y)) == set()
+
+def test_drop():
+    r = compare_classifiers(wine(), ['tree'], drop=['hue', 'ash'])
+    assert r.data.X.shape[1] == 11
+    for drop, says in ((['hew'], "did you mean 'hue'"), ([*r.data.X, 'hue', 'ash'], 'all were dropped')):
+        with pytest.raises(DataError, match=says): compare_classifiers(wine(), ['tree'], drop=drop)
+    with pytest.raises(DataError, match='columns of a table'): compare_classifiers(digits(), ['tree'], drop=['x'])
+
+def test_text_among_numbers():
+    df = pd.DataFrame(dict(age=['30', '41', 'n/a', *map(str, range(57))], x=rng.normal(size=60)))
+    assert "'age' holds numbers, but texts in 1 of its rows, the first 'n/a' in row 2" in preflight((df, [0, 1] * 30)).says[0]
+    from datasets import ClassLabel, Features, Value
+    with pytest.raises(DataError, match='does not hold what its type says|mixes types'):
+        Samples.from_rows([dict(x='1', label=0), dict(x='two', label=1)], features=Features(dict(x=Value('float64'), label=ClassLabel(names=['a', 'b']))))
+
+# --- scores ---
+
+def test_scores_against_scikit_learn():
+    from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+    r = np.random.default_rng(3)
+    for k, digits_ in ((2, 1), (4, 1), (4, 9)):
+        y, s = r.integers(0, k, 300), r.normal(size=(300, k)).round(digits_)
+        p = np.exp(s) / np.exp(s).sum(1, keepdims=True)
+        want = [np.mean([f(y == c, s[:, c]) for c in range(k)]) for f in (roc_auc_score, average_precision_score)]
+        assert [*rank_scores(y, s).values()] == pytest.approx(want, abs=1e-12)
+        c = calibration_scores(y, p)
+        assert c['log_loss'] == pytest.approx(log_loss(y, p)) and c['brier'] == pytest.approx(((p - np.eye(k)[y])**2).sum(1).mean())
+    assert np.isnan(rank_scores(np.zeros(5, int), np.ones((5, 1)))['auroc'])
+    assert calibration_scores(np.array([0, 1]), np.array([[1., 0], [1, 0]]))['ece'] == pytest.approx(.5)
+
+@pytest.mark.parametrize('name', list(classifiers))
+def test_one_question_is_enough(name):
+    "What is taken from the scores is what predict says."
+    d = digits()[:500] if name != 'boosting' else wine()
+    X = d.images().reshape(500, -1) / 16. if d.media else np.column_stack([d[c].to_numpy() for c in d.columns if c not in ('label', 'id', 'digest')])
+    with warnings.catch_warnings(action='ignore'): m = classifiers[name](0).fit(X[::2], d.labels[::2])
+    pred, s, sure = _ask(m, X[1::2], 10)
+    assert (pred == m.predict(X[1::2])).all() and s.shape[1] == 10 and sure == hasattr(m, 'predict_proba')
+
+def test_moved_threshold_is_respected():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import FixedThresholdClassifier
+    r = compare_classifiers(breast_cancer(), dict(plain='logistic', moved=FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=.999)), n_splits=3)
+    assert (r.predictions['moved'] == 1).sum() < (r.predictions['plain'] == 1).sum()
+    assert np.allclose(r.probabilities['moved'], r.probabilities['plain'], atol=1e-3)
+
+def test_probabilities(found):
+    p = found.probabilities
+    assert p['svm'] is None and p['linear_svm'] is None and p['forest'].dtype == np.float32 and p['forest'].shape == (1, 1797, 10)
+    assert np.allclose(p['forest'].sum(2), 1, atol=1e-5) and (p['logistic'].argmax(2) == found.predictions['logistic']).mean() > .999
+    assert not found.scores.auroc.isna().any() and found.calibration().index.tolist() == ['tree', 'net', 'logistic', 'forest', 'knn', 'dummy']
+    assert found.table().auroc['dummy'] == pytest.approx(.5)
+
+def test_class_that_a_fold_never_saw():
+    r = compare_classifiers((rng.normal(size=(41, 3)), [0, 2] * 20 + [1]), ['knn', 'svm'])
+    assert r.probabilities['knn'].shape == (1, 41, 3) and (r.probabilities['knn'][0, -1, 1] == 0) and r.table().notna().all(axis=None)
+
+def test_no_scores_but_predictions():
+    class Says:
+        def fit(self, X, y): self.c = y[0]; return self
+        def predict(self, X): return np.full(len(X), self.c)
+    r = compare_classifiers(wine(), dict(says=lambda seed: Says(), tree='tree'))
+    assert r.probabilities['says'] is None and np.isnan(r.table().auroc['says']) and r.table().auroc['tree'] > .8
+    with pytest.raises(DataError, match='judge by another'): compare_classifiers(wine(), dict(says=lambda seed: Says()), metric='auroc')
+
+def test_groups_and_mistakes():
+    s = sample_texts()
+    r = compare_classifiers(s, ['logistic'], n_splits=3, repeats=2)
+    g = r.per_group('lang')
+    assert set(g.index) == {'en', 'zh'} and g.rows.sum() == 240 and np.average(g.logistic, weights=g.rows) == pytest.approx(r.calibration().accuracy['logistic'])
+    m = r.mistakes('logistic', 3)
+    assert len(m) == 3 and m['count'].is_monotonic_decreasing and m['count'][0] == (c := r.confusion('logistic'))[~np.eye(6, dtype=bool)].max() and c.sum() == 480
+    with pytest.raises(DataError, match='do not fit'): r.per_group([1, 2])
+    with pytest.raises(DataError, match='no column'): r.per_group('language')
+
+def test_judged_by_ranking():
+    t = compare_classifiers(wine(), ['tree', 'svm'], metric='auroc').table()
+    assert t.columns[0] == 'auroc' and t.index[0] == 'svm' and t.auroc['svm'] > .99
+
+# --- nets ---
+
+def test_learner_is_an_estimator():
+    import torch
+    from sklearn.base import clone
+    from sklearn.model_selection import cross_val_score
+    d = digits()[:300]
+    X, y = d.images().reshape(300, -1) / 16., np.array(d.vocab)[d.labels]
+    m = LearnerClassifier('conv', epochs=4, bs=43)                                 # 43 * 7 is 301: the last batch is full but for one
+    assert clone(m).get_params() == m.get_params() and 'epochs=4' in repr(m)
+    before = torch.get_rng_state()
+    a, b = clone(m).fit(X, y), clone(m).fit(X, y)
+    assert (torch.get_rng_state() == before).all() and (a.predict_proba(X) == b.predict_proba(X)).all()
+    assert a.classes_.tolist() == sorted(d.vocab) and a.predict_proba(X).shape == (300, 10) and cross_val_score(m, X, y, cv=2).mean() > .6
+    assert not (clone(m).set_params(random_state=1).fit(X, y).predict_proba(X) == a.predict_proba(X)).all()
+
+def test_learner_shapes():
+    r = np.random.default_rng(0)
+    y = np.tile([0, 1], 33)[:65]                                                   # 65 = 64 + 1: a batch of one row has no batch statistics
+    for shape, n in ((None, 3 * 16), ((4, 6), 24), ((4, 6, 3), 72)): LearnerClassifier('conv', shape, epochs=1).fit(r.normal(size=(65, n)), y).predict(r.normal(size=(2, n)))
+    with pytest.raises(DataError, match='no square image'): LearnerClassifier('conv').fit(r.normal(size=(65, 10)), y)
+    with pytest.raises(DataError, match='rows of 48 numbers'): LearnerClassifier('conv', epochs=1).fit(r.normal(size=(65, 48)), y).predict(r.normal(size=(2, 49)))
+    with pytest.raises(DataError, match="did you mean 'conv'"): LearnerClassifier('convv', (4, 4)).fit(r.normal(size=(65, 16)), y)
+    with pytest.raises(DataError, match='not trained'): LearnerClassifier().predict(r.normal(size=(2, 64)))
+
+def test_nets_beside_classics():
+    "An image net and a head on text features, on the same folds as the rest; boosting on sparse features."
+    r = compare_classifiers(digits()[:400], dict(conv=LearnerClassifier('conv', epochs=8), dummy='dummy'), n_splits=2)
+    assert r.table().accuracy['conv'] > .7 and r.times().bytes['conv'] > 50_000 and r.probabilities['conv'] is not None
+    r = compare_classifiers(sample_texts(), dict(head=LearnerClassifier('head', epochs=5), dummy='dummy'), n_splits=2)
+    assert r.table().index[0] == 'head'
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    assert len(compare_classifiers(sample_texts()[:60], dict(b=HistGradientBoostingClassifier(max_iter=3)), n_splits=2).table()) == 1
+
+# --- the winner ---
+
+@pytest.fixture(scope='module')
+def table():
+    r = np.random.default_rng(0)
+    df = pd.DataFrame(dict(size=r.normal(size=120), colour=r.choice(['red', 'blue', ''], 120), gap=np.where(r.random(120) < .3, np.nan, 1.5)))
+    return df, np.where(df['size'] + (df.colour == 'red') > .5, 'big', 'small')
+
+@pytest.fixture(scope='module')
+def kept(table): return compare_classifiers(table, ['logistic', 'tree']).fit_best('logistic')
+
+def test_new_rows(kept, table):
+    df = table[0]
+    assert kept.score(*table) > .8 and set(kept.predict(df)) == {'big', 'small'}
+    assert (kept.predict(df[['gap', 'colour', 'size']].assign(more=1)) == kept.predict(df)).all()            # order and further columns do not matter
+    new = pd.DataFrame(dict(size=[2., np.nan, -2], colour=['green', None, 'red'], gap=[np.nan] * 3))
+    assert kept.predict(new)[0] == 'big' and kept.predict_proba(new).shape == (3, 2)
+    assert (kept.predict(df.astype({'size': str})) == kept.predict(df)).all()                                # numbers as text are numbers
+    s = Samples.from_rows(df.to_dict('records'))
+    assert (kept.predict(s) == kept.predict(df)).all()
+
+@pytest.mark.parametrize('change,says', [(lambda d: d.drop(columns='size'), 'are not there: size'), (lambda d: d.assign(size=np.inf), 'infinite'),
+    (lambda d: d.assign(size=['x', *d['size'][1:].astype(str)]), "'size' holds numbers, and row 0 has 'x'"), (lambda d: digits()[:3], 'learned from features')])
+def test_unusable_new_rows(kept, table, change, says):
+    with pytest.raises(DataError, match=says): kept.predict(change(table[0]))
+
+def test_estimator_conventions(table):
+    from sklearn.base import clone
+    from sklearn.model_selection import cross_val_score
+    m = RowsClassifier(classifiers['logistic'](0))
+    assert cross_val_score(m, *table, cv=3).mean() > .7 and hasattr(clone(m), 'predict_proba') and not hasattr(RowsClassifier(classifiers['svm'](0)), 'predict_proba')
+    with pytest.raises(DataError, match='not trained'): m.predict(table[0])
+
+@pytest.mark.parametrize('name', list(classifiers))
+def test_saved_and_loaded(name, tmp_path):
+    r = compare_classifiers(wine(), [name], n_splits=2)
+    home = r.save_model(tmp_path/'m')
+    assert (load_classifier(home).predict(wine()) == r.fit_best().predict(wine())).all()
+    with pytest.raises(DataError, match='exists already'): r.save_model(home)
+    r.save_model(home, overwrite=True)
+
+def test_saved_media(tmp_path):
+    from sklearn.calibration import CalibratedClassifierCV
+    r = compare_classifiers(sample_texts(), dict(c=CalibratedClassifierCV(classifiers['linear_svm'](0), cv=2)), n_splits=2)
+    again = load_classifier(r.save_model(tmp_path/'text'))
+    assert (again.predict(sample_texts()) == r.fit_best().predict(sample_texts())).all() and again.predict('where is my parcel?').shape == (1,)
+    r = compare_classifiers(digits()[:300], ['knn'], n_splits=2)
+    again = load_classifier(r.save_model(tmp_path/'image'))
+    assert (again.predict(digits()[:9].images()) == again.predict(digits()[:9])).all()
+    with pytest.raises(DataError, match='images of 64 values'): again.predict(np.zeros((2, 9, 9)))
+    with pytest.raises(DataError, match='takes images, and these are text'): again.predict(sample_texts())
+
+def test_imbalanced_learn_is_saved(tmp_path):
+    from imblearn.over_sampling import RandomOverSampler
+    from imblearn.pipeline import make_pipeline
+    r = compare_classifiers(wine(), dict(over=make_pipeline(RandomOverSampler(random_state=0), classifiers['logistic'](0))), n_splits=2)
+    assert (load_classifier(r.save_model(tmp_path/'m')).predict(wine()) == r.fit_best().predict(wine())).all()
+
+def little_net(shape, n):
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), n))
+
+def test_net_is_saved_without_pickle(tmp_path):
+    d = digits()[:200]
+    for make in ('conv', little_net):
+        r = compare_classifiers(d, dict(net=LearnerClassifier(make, (8, 8), epochs=1)), n_splits=2)
+        home = r.save_model(tmp_path/str(make)[:9])
+        again = load_classifier(home, make_model=None if make == 'conv' else make)
+        assert (again.predict(d) == r.fit_best().predict(d)).all()
+        assert sorted(p.name for p in home.iterdir()) == ['README.md', 'config.json', 'model.safetensors', 'model.skops']
+    with pytest.raises(DataError, match='pass it as make_model'): load_classifier(home)
+    with pytest.raises(DataError, match='weights do not fit'): load_classifier(home, make_model=lambda shape, n: little_net(shape, n + 1))
+
+def forge(home, model):
+    "Put another model in, and the digest that fits it."
+    import skops.io as sio
+    from pretrain_notes.samples import file_digest
+    if isinstance(model, bytes): (home/'model.skops').write_bytes(model)
+    else: sio.dump(model, home/'model.skops')
+    c = json.loads((home/'config.json').read_text())
+    c['files']['model.skops'] = file_digest(home/'model.skops')
+    (home/'config.json').write_text(json.dumps(c))
+
+def test_foreign_models_are_refused(kept, tmp_path, monkeypatch):
+    import zipfile
+    from sklearn.preprocessing import FunctionTransformer
+    home = save_classifier(kept, tmp_path/'m')
+    with open(home/'model.skops', 'ab') as f: f.write(b'x')
+    with pytest.raises(DataError, match='digest differs'): load_classifier(home)
+    evil = RowsClassifier(classifiers['tree'](0)); evil.model_ = FunctionTransformer(os.system)
+    forge(home, evil)
+    with pytest.raises(DataError, match='holds posix.system, which is not on the list|holds nt.system'): load_classifier(home)
+    forge(home, classifiers['tree'](0))
+    with pytest.raises(DataError, match='DecisionTreeClassifier, no classifier of raw rows'): load_classifier(home)
+    forge(home, b'no zip at all')
+    with pytest.raises(DataError, match='no model that skops wrote'): load_classifier(home)
+    monkeypatch.setattr(classify, '_max_bytes', 1e6)                               # a few kB that unfold to more than is read
+    with zipfile.ZipFile(home/'bomb', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('schema.json', bytes(2_000_000))
+    forge(home, (home/'bomb').read_bytes()); (home/'bomb').unlink()
+    with pytest.raises(DataError, match='too much for a model'): load_classifier(home)
+    (home/'config.json').write_text('[]')
+    with pytest.raises(DataError, match='no folder that save_classifier wrote'): load_classifier(home)
+    with pytest.raises(DataError, match='no folder that save_classifier wrote'): load_classifier(tmp_path)
+
+def test_what_cannot_be_loaded_is_not_saved(table, tmp_path):
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    m = RowsClassifier(make_pipeline(FunctionTransformer(np.abs, inverse_func=json.dumps, check_inverse=False), classifiers['tree'](0))).fit(*table)
+    with pytest.raises(DataError, match='json.dumps'): save_classifier(m, tmp_path/'m')
+    assert not list(tmp_path.iterdir())
+
+def test_card(tmp_path):
+    y = np.array(['<script>alert(1)</script>', 'b|c\n# d'] * 30)
+    r = compare_classifiers((rng.normal(size=(60, 2)), y), ['tree'])
+    text = (r.save_model(tmp_path/'m')/'README.md').read_text()
+    assert '<script' not in text and '\n# d' not in text and 'SHA-256' in text and '**Versions**: pretrain_notes' in text
+    assert wine().rows_digest in (compare_classifiers(wine(), ['tree']).save_model(tmp_path/'w')/'README.md').read_text()
+
+# --- ten thousand classes ---
+
+def test_ten_thousand_classes():
+    "What would fill the memory is refused before it trains, or left out; the rest is done, and said."
+    import tracemalloc
+    from sklearn.neighbors import KNeighborsClassifier
+    y = np.arange(20_000) % 10_000
+    X = y[:, None] + .01 * rng.normal(size=(20_000, 1))
+    assert class_scores(y, y[::-1], 10_000)['accuracy'] == (y == y[::-1]).mean()
+    for name in ('tree', 'forest', 'svm', 'boosting'):
+        with pytest.raises(DataError, match=f'{name} on 20,000 rows of 10,000 classes would take about'): compare_classifiers((X, y), [name], n_splits=2)
+    tracemalloc.start()
+    r = compare_classifiers((X, y), dict(near=KNeighborsClassifier(1)), n_splits=2)
+    peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    assert peak < 1e9 and r.table().accuracy['near'] > .99 and r.probabilities['near'] is None and len(repr(r)) < 1500
+    assert any('too large to keep' in n for n in r.notes) and len(r.mistakes('near')) <= 10
+    with pytest.raises(DataError, match='`mistakes` lists'): r.confusion('near')
+    with pytest.raises(DataError, match='none of these models gives probabilities'): r.calibration()
