@@ -9,8 +9,9 @@ __all__ = ['classifiers', 'nets', 'preparation', 'class_scores', 'rank_scores', 
            'DataWarning', 'preflight', 'compare_classifiers', 'Comparison', 'LearnerClassifier', 'RowsClassifier',
            'save_classifier', 'load_classifier']
 
-# %% ../nbs/20_classify.ipynb #b71e8a83
-import json, os, re, shutil, warnings
+# %% ../nbs/20_classify.ipynb #748722f4
+import json, os, random, re, shutil, warnings
+from inspect import signature
 from pathlib import Path
 from time import process_time
 
@@ -19,7 +20,7 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from .samples import (DataError, Samples, _ours, array_folds, did_you_mean, digest, file_digest, normalize_text, progress,
+from .samples import (DataError, Samples, _ours, assign_parts, did_you_mean, digest, file_digest, normalize_text, progress,
                                     write_json)
 
 # %% ../nbs/20_classify.ipynb #f1fb90dc
@@ -93,29 +94,34 @@ def _wordy(c):
     from pandas.api.types import is_numeric_dtype
     return not is_numeric_dtype(c)
 
-# %% ../nbs/20_classify.ipynb #503c689d
+# %% ../nbs/20_classify.ipynb #a74d36f0
 class _Data:
-    "Raw rows `X` of a `kind`, class numbers `y`, class names `vocab`, `folds(n, seed)`, and `findings`; `rows` is what was given"
-    def __init__(self, X, y, vocab, kind, folds, rows, keys=None, shape=None, names=None): store_attr(); self.findings = []
+    """Raw rows `X` of a `kind`, class numbers `y`, class names `vocab`, `clusters` of rows that stay together, `findings`; `rows` is
+    what was given, `keys` are equal for equal rows"""
+    def __init__(self, X, y, vocab, kind, clusters, rows, keys=None, shape=None, names=None): store_attr(); self.findings = []
     def __len__(self): return len(self.y)
+    def folds(self, n, seed):
+        k = len(np.unique(self.clusters))
+        if n > k: raise DataError(f'{n} folds cannot be made of {k} clusters of rows that belong together')
+        return assign_parts(self.clusters, self.y, [1 / n] * n, seed)
     def say(self, kind, columns, count, says): self.findings.append(dict(kind=kind, columns=list(columns), count=int(count), says=says))
 
-# %% ../nbs/20_classify.ipynb #f179043b
+# %% ../nbs/20_classify.ipynb #559757b9
 def _pixels(s):
     "Images as float rows, and the shape of one"
     x = s.images()
     return x.reshape(len(s), -1).astype(np.float32), x.shape[1:]
 
-def _raw(s, features=None):
+def _raw(s, features=None, words=()):
     "Rows of samples, their kind, and the shape of an image"
     kind = 'table' if features else s.media or 'table'
     if features: return _frame(features(s)), kind, None
     if kind == 'image': x, shape = _pixels(s); return x, kind, shape
     if kind == 'text': return np.array([t or '' for t in s['text'].to_pylist()], dtype=object), kind, None
-    if kind == 'table': return _frame(s.to_pandas().drop(columns=[c for c in (*_ours, 'label') if c in s.columns])), kind, None
+    if kind == 'table': return _frame(s.to_pandas().drop(columns=[c for c in (*_ours, 'label') if c in s.columns]), words), kind, None
     raise DataError(f'{kind} samples need features: pass features=..., a function of samples that gives an array (n, columns)')
 
-# %% ../nbs/20_classify.ipynb #88c0a016
+# %% ../nbs/20_classify.ipynb #7ccfd7ab
 def _of_samples(s, features=None):
     "The rows of samples"
     known, n = s.labels >= 0, len(s)
@@ -123,52 +129,98 @@ def _of_samples(s, features=None):
     if not len(s): raise DataError('no sample has a label')
     vocab = s.vocab or [str(i) for i in range(s.labels.max() + 1)]
     X, kind, shape = _raw(s, features)
-    d = _Data(X, s.labels, vocab, kind, s.folds, s, s['digest'].to_pylist(), shape, np.array(vocab, dtype=str))
+    d = _Data(X, s.labels, vocab, kind, s.clusters(), s, s['digest'].to_pylist(), shape, np.array(vocab, dtype=str))
     if len(s) < n: d.say('unlabelled', [], n - len(s), f'{n - len(s):,} of {n:,} samples have no label and were left out')
     return d
 
-# %% ../nbs/20_classify.ipynb #4e99834c
-def _frame(X):
-    "A table as a DataFrame of floats and texts"
+# %% ../nbs/20_classify.ipynb #5f4678ca
+def _table(X):
+    "Anything that has rows and columns as a DataFrame"
     import pandas as pd
+    if hasattr(X, 'toarray'): raise DataError('this is a sparse matrix: pass X.toarray(), or fewer columns')
+    if hasattr(X, 'iloc'): return X if X.ndim == 2 else X.to_frame()
     if getattr(X, 'ndim', 2) > 2: X = np.asarray(X).reshape(len(X), -1)
-    df = (X if hasattr(X, 'iloc') else pd.DataFrame(np.asarray(X))).reset_index(drop=True).rename(columns=str)
+    try: return pd.DataFrame(X if isinstance(X, (dict, list)) else np.asarray(X))
+    except ValueError as e: raise DataError(f'these rows are no table: {e}') from None
+
+def _frame(X, words=()):
+    "A table as a DataFrame of floats and texts; the columns named by `words` as texts, whatever they hold"
+    import pandas as pd
+    df = _table(X).reset_index(drop=True)
+    df.columns = [str(c) for c in df.columns]
     if not df.shape[1]: raise DataError('there is no column to learn from')
     if twice := df.columns[df.columns.duplicated()].tolist(): raise DataError(f'two columns are named {twice[0]!r}: rename one of them')
-    return df.apply(_column)
+    return pd.DataFrame({c: _column(df[c], c in words) for c in df}, index=df.index)
 
-# %% ../nbs/20_classify.ipynb #88be6b40
-def _column(c):
-    "A column as floats, or as texts that are empty where missing"
+# %% ../nbs/20_classify.ipynb #b65dbfa5
+def _word(v):
+    "A value as text, empty where missing; a whole number reads the same whether it is an int or a float"
     import pandas as pd
+    if pd.isna(v): return ''
+    if isinstance(v, (float, np.floating)): return str(int(v)) if float(v).is_integer() else repr(float(v))
+    return str(v)
+
+def _column(c, words=False):
+    "A column as floats, or as texts that are empty where missing"
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
     if is_datetime64_any_dtype(c) or is_timedelta64_dtype(c):
         raise DataError(f'the column {c.name!r} holds times: turn it into numbers, or drop it')
-    if not is_numeric_dtype(c):
-        odd = next((v for v in c.dropna()[:1] if not isinstance(v, (str, bool, int, float))), None)
+    c = c.infer_objects()
+    if words or not is_numeric_dtype(c):
+        odd = next((v for v in c.dropna() if not isinstance(v, (str, bool, int, float, np.generic))), None)
         if odd is not None: raise DataError(f'the column {c.name!r} holds {type(odd).__name__}s: turn it into numbers or words, or drop it')
-        return c.astype(object).map(lambda v: '' if pd.isna(v) else str(v))
+        return c.astype(object).map(_word).astype(object)
     c = c.astype(float)
     big = np.abs(c) > np.finfo(np.float32).max
     if big.any(): raise DataError(f'the column {c.name!r} has {big.sum()} infinite values (or too large for a float32), '
                                   f'the first in row {big.argmax()}: correct them, or make them missing')
     return c
 
-# %% ../nbs/20_classify.ipynb #b4360508
-def _of_pair(X, y):
-    "The rows of (X, y)"
+# %% ../nbs/20_classify.ipynb #9efc86fd
+def _labels(y):
+    "Labels as integers, booleans or texts, whatever container they come in"
     import pandas as pd
-    given, y = np.asarray(y, dtype=object), np.asarray(y)
-    if len(X) != len(y): raise DataError(f'{len(X)} rows and {len(y)} labels do not fit together')
-    if y.dtype.kind == 'f' and not (y == np.round(y)).all(): raise DataError('these labels are quantities or missing, not classes')
-    if pd.isna(given).any(): raise DataError('some labels are missing: leave those rows out')
-    vocab, codes = np.unique(y.astype(int) if y.dtype.kind == 'f' else y.astype(str) if y.dtype == object else y, return_inverse=True)
-    df = _frame(X)
-    keys = pd.util.hash_pandas_object(df, index=False).tolist()
-    return _Data(df, codes, [str(v) for v in vocab], 'table', lambda n, seed: array_folds(df.to_numpy(str), codes, n, seed), df, keys,
-                 names=vocab)
+    y = np.asarray(y, dtype=object)
+    if y.ndim == 2 and y.shape[1] == 1: y = y.ravel()
+    if y.ndim != 1: raise DataError(f'y must hold one class a row, not an array of shape {y.shape}')
+    y = pd.Series(y).infer_objects().to_numpy()
+    if y.dtype.kind == 'f' and not (np.isfinite(y) & (y == np.round(y))).all(): raise DataError('these labels are quantities or missing, not classes')
+    if pd.isna(y).any(): raise DataError('some labels are missing: leave those rows out')
+    return y.astype(int) if y.dtype.kind == 'f' else y if y.dtype.kind in 'biu' else y.astype(str)
 
-# %% ../nbs/20_classify.ipynb #88ec9102
+def _hashes(df):
+    import pandas as pd
+    return pd.util.hash_pandas_object(df, index=False).to_numpy()
+
+def _linked(*keys):
+    "Clusters: equal numbers for rows that share one of the keys, or are linked through others that do"
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    nodes = [np.unique(k, return_inverse=True)[1] + (i + 1) * len(k) for i, k in enumerate(keys)]
+    rows, size = np.tile(np.arange(len(nodes[0])), len(keys)), (len(keys) + 1) * len(nodes[0])
+    links = coo_array((np.ones(len(rows)), (rows, np.concatenate(nodes))), shape=(size, size))
+    return connected_components(links, directed=False)[1][:len(nodes[0])]
+
+def _of_pair(X, y, groups=None):
+    "The rows of (X, y)"
+    df, y = _frame(X), _labels(y)
+    if len(df) != len(y): raise DataError(f'{len(df)} rows and {len(y)} labels do not fit together')
+    vocab, codes = np.unique(y, return_inverse=True)
+    keys = _hashes(df)
+    clusters = _linked(keys, *([] if groups is None else [_group_names(groups, len(df))]))
+    d = _Data(df, codes, [str(v) for v in vocab], 'table', clusters, df, keys, names=vocab)
+    if groups is None and 'group' in df:
+        d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out and pass it as groups=...")
+    return d
+
+def _group_names(groups, n):
+    import pandas as pd
+    groups = np.asarray(groups, dtype=object)
+    if groups.shape != (n,): raise DataError(f'groups must hold one value for each of the {n:,} rows, not an array of shape {groups.shape}')
+    if pd.isna(groups).any(): raise DataError(f'the group of row {pd.isna(groups).argmax()} is missing: give a row that stands alone a name of its own')
+    return groups.astype(str)
+
+# %% ../nbs/20_classify.ipynb #4a628995
 _metrics = ('accuracy', 'balanced_accuracy', 'macro_f1', 'auroc', 'auprc')
 def class_scores(
     y, # int (n,), true class numbers
@@ -176,17 +228,19 @@ def class_scores(
     n_classes:int # number of classes
 )->dict: # accuracy, balanced_accuracy, macro_f1, each 0..1
     "Three scores from one count; classes that neither occur nor are predicted are left out"
+    y, pred = np.asarray(y), np.asarray(pred)
     n, m, hit = (np.bincount(v, minlength=n_classes) for v in (y, pred, y[y == pred]))
     there, either = n > 0, n + m > 0
     return dict(accuracy=float(hit.sum() / n.sum()), balanced_accuracy=float((hit[there] / n[there]).mean()),
                 macro_f1=float((2 * hit[either] / (n + m)[either]).mean()))
 
-# %% ../nbs/20_classify.ipynb #ccc34cc2
+# %% ../nbs/20_classify.ipynb #22a643e8
 def rank_scores(
     y, # int (n,), true class numbers
     s # (n, classes), a score a class, the higher the surer: probabilities, or distances from a border
 )->dict: # auroc, auprc: 0..1, means over the classes of which there are rows, and rows of others; nan if there are none
     "How well scores rank: one class against the rest, averaged (area under ROC; average precision)"
+    y, s = np.asarray(y), np.asarray(s)
     out, n = [], len(y)
     for c in np.flatnonzero((k := np.bincount(y, minlength=s.shape[1])) * (n - k)):
         p, every, k1 = s[y == c, c], np.sort(s[:, c]), k[c]
@@ -195,13 +249,16 @@ def rank_scores(
         out.append((((below + upto).sum() - k1**2) / (2 * k1 * (n - k1)), (better / (n - below)).mean()))
     return dict(zip(('auroc', 'auprc'), map(float, np.mean(out, 0)))) if out else dict(auroc=np.nan, auprc=np.nan)
 
-# %% ../nbs/20_classify.ipynb #8cc4caa9
+# %% ../nbs/20_classify.ipynb #157db4ae
 def calibration_scores(
     y, # int (n,), true class numbers
     p, # (n, classes), probabilities
     bins:int=15 # for the expected calibration error
 )->dict: # ece 0..1, brier 0..2, log_loss in nats
-    "How far stated probabilities are from what happens"
+    "How far stated probabilities are from what happens. Raises `DataError` for what are no probabilities"
+    y, p = np.asarray(y), np.asarray(p)
+    if not (np.isfinite(p).all() and p.min() >= -1e-6 and np.allclose(p.sum(1), 1, atol=1e-3)):
+        raise DataError('these are no probabilities: each row must hold numbers from 0 to 1 that sum to 1')
     sure, right, at = p.max(1), p.argmax(1) == y, p[np.arange(len(y)), y].astype(float)
     i = np.minimum((sure * bins).astype(int), bins - 1)
     gap = np.bincount(i, sure, bins) - np.bincount(i, right, bins)
@@ -236,7 +293,7 @@ def _look_rows(d, n_splits):
 
 def _some(names): return f'{", ".join(names[:5])}{f" and {len(names) - 5:,} more" * (len(names) > 5)}'
 
-# %% ../nbs/20_classify.ipynb #8e1dfffc
+# %% ../nbs/20_classify.ipynb #6532eb7d
 def _numbers_rows(c):
     "Whether a column names or numbers its rows: texts that all differ, or whole numbers without a gap"
     values = c[c != ''] if _wordy(c) else c.dropna()
@@ -244,20 +301,23 @@ def _numbers_rows(c):
     if _wordy(c): return not values.str.contains(r'\s').mean() > .5                 # texts of several words are no names
     return bool((values == values.round()).all() and values.max() - values.min() < 1.05 * len(c))
 
-def _few_words(c):
-    "Positions of the values that are no numbers, where nearly all are"
+def _misread(c):
+    "(kind, how many, what to say) of a column that is read as words and should perhaps not be, else None"
     import pandas as pd
-    there = c != ''
-    odd = there & pd.to_numeric(c.where(there), errors='coerce').isna()
-    return np.flatnonzero(odd) if 0 < odd.sum() <= .1 * there.sum() else []
+    there, n = c != '', c.nunique()
+    odd = np.flatnonzero(there & pd.to_numeric(c.where(there), errors='coerce').isna())
+    if 0 < len(odd) <= .1 * there.sum():
+        return 'mixed', len(odd), (f'holds numbers, but texts in {len(odd)} of its rows, the first {c[odd[0]][:40]!r} in row {odd[0]}, and is read '
+                                   'as words: if it should be numeric, make these missing and the rest numbers')
+    if not len(odd) and n > 10: return 'mixed', there.sum(), 'holds numbers that are stored as text, and is read as words: make them numbers'
+    if n > 50 and not _numbers_rows(c): return 'texts', n, (f'holds {n:,} different texts, of which 50 at most are told apart: learn from them as '
+                                                            '`Samples` with text, or through features=...')
 
-# %% ../nbs/20_classify.ipynb #2f97068f
+# %% ../nbs/20_classify.ipynb #5fa11bec
 def _look_columns(d):
     "Columns of no use to learn from"
     for c in _words(d.X):
-        if len(odd := _few_words(d.X[c])):
-            d.say('mixed', [c], len(odd), f'the column {c!r} holds numbers, but texts in {len(odd)} of its rows, the first {d.X[c][odd[0]][:40]!r} in row '
-                  f'{odd[0]}, and is read as words: if it should be numeric, make these missing and the rest numbers')
+        if found := _misread(d.X[c]): d.say(found[0], [c], found[1], f'the column {c!r} {found[2]}')
     dull = [c for c in d.X if d.X[c].nunique() < 2]
     if dull: d.say('constant', dull, len(dull), f'columns that are empty or constant: {_some(dull)}')
     ids = [c for c in d.X if _numbers_rows(d.X[c])]
@@ -278,7 +338,7 @@ def _certain(y, mask, share, tests):
     ok = n >= 10 and share[k] <= .5 and hits[k] >= .97 * n and -hits[k] * np.log(share[k]) > np.log(1e6 * tests)
     return (int(n), int(hits[k]), int(k)) if ok else None
 
-# %% ../nbs/20_classify.ipynb #dbf0b780
+# %% ../nbs/20_classify.ipynb #8c33827b
 def _alone(c, y, k):
     "Balanced accuracy of a column cut into as many intervals as classes"
     from sklearn.tree import DecisionTreeClassifier
@@ -287,25 +347,33 @@ def _alone(c, y, k):
     pred = DecisionTreeClassifier(max_leaf_nodes=k, class_weight='balanced', random_state=0).fit(x, y).predict(x)
     return class_scores(y, pred, int(y.max()) + 1)['balanced_accuracy']
 
-def _tells(c, y, k):
-    "Whether a column by itself is as good as the label"
-    if _wordy(c):
-        values, codes = np.unique(c.to_numpy(str), return_inverse=True)
-        if not 2 <= len(values) <= min(len(c) / 5, 10 * k): return False
-        table = np.zeros((len(values), int(y.max()) + 1), int)
-        np.add.at(table, (codes, y), 1)
-        return class_scores(y, table.argmax(1)[codes], table.shape[1])['balanced_accuracy'] > .995
-    few = np.linspace(0, len(y) - 1, min(len(y), 500)).astype(int)                          # first a few rows, then all
-    return len(y) >= 50 and k <= 20 and _alone(c.iloc[few], y[few], k) > .99 and _alone(c, y, k) > .995
+def _most_frequent(codes, y):
+    "For each row the most frequent class of its code"
+    pairs, n = np.unique(codes.astype(np.int64) * (y.max() + 1) + y, return_counts=True)
+    of, order = np.zeros(codes.max() + 1, int), np.argsort(n, kind='stable')
+    of[pairs[order] // (y.max() + 1)] = pairs[order] % (y.max() + 1)                        # the last one stays: the most frequent
+    return of[codes]
 
-# %% ../nbs/20_classify.ipynb #e1b31417
+def _tells(c, y, share, tests):
+    "How well a column by itself tells the classes apart: balanced accuracy, 0 where that could be chance"
+    import pandas as pd
+    k, (codes, values) = (share > 0).sum(), pd.factorize(c, use_na_sentinel=False)
+    if 2 <= len(values) <= min(len(c) / 5, 10 * k):                                         # few values: a class for each
+        pred = _most_frequent(codes, y)
+        sure = -np.log(share[y[pred == y]]).sum() > np.log(1e6 * tests) + len(values) * np.log(k)
+        return class_scores(y, pred, len(share))['balanced_accuracy'] if sure else 0.
+    if _wordy(c) or len(y) < 50 or k > 20: return 0.
+    few = np.linspace(0, len(y) - 1, min(len(y), 500)).astype(int)                          # first a few rows, then all
+    return _alone(c, y, k) if _alone(c.iloc[few], y[few], k) > .96 else 0.
+
+# %% ../nbs/20_classify.ipynb #0693b450
 def _leaks(X, y):
-    "Column -> why it gives the label away: ('side', what, rows, hits, class), or ('alone',)"
+    "Column -> why it gives the label away: ('side', what, rows, hits, class), or ('alone', balanced accuracy)"
     share, out = np.bincount(y) / len(y), {}
     for c in X:
         sure = ((what, _certain(y, np.asarray(m, bool), share, X.shape[1])) for what, m in _sides(X[c]))
         if found := next(((what, *r) for what, r in sure if r), None): out[c] = ('side', *found)
-        elif _tells(X[c], y, (share > 0).sum()): out[c] = ('alone',)
+        elif (found := _tells(X[c], y, share, X.shape[1])) > .97: out[c] = ('alone', found)
     return out
 
 def _rarer(c): return c.value_counts().iloc[-1]
@@ -322,31 +390,36 @@ def _of_their_kind(X, leaks):
         if len(bad) > 1: out += [c for c in run if c not in leaks and _rarer(X[c]) <= 2 * max(_rarer(X[b]) for b in bad)]
     return out
 
-# %% ../nbs/20_classify.ipynb #1d97c017
+# %% ../nbs/20_classify.ipynb #84dfc60e
 def _look_leaks(d):
     "Columns that give the label away, and those of their kind"
-    leaks = _leaks(d.X, d.y)
+    found = _leaks(d.X, d.y)
+    near = {c: w[1] for c, w in found.items() if w[0] == 'alone' and w[1] <= .995}
+    leaks = {c: w for c, w in found.items() if c not in near}
     def why(c, w): return f'{c} (alone tells the classes apart)' if w[0] == 'alone' else \
         f'{c} (where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r})'
     if leaks: d.say('leak', leaks, len(leaks), 'columns that give the label away: ' + _some([why(c, w) for c, w in leaks.items()])
                     + ". If they are not known before the label is, leave them out with drop='leaks'")
-    if kin := _of_their_kind(d.X, leaks):
+    if near: d.say('suspect', near, len(near), 'columns that alone nearly give the label away (balanced accuracy): '
+                   + _some([f'{c} ({v:.3f})' for c, v in near.items()]))
+    if kin := _of_their_kind(d.X, found):
         d.say('suspect', kin, len(kin), f'columns that tell little by themselves but are indicators of the same kind, beside these: {_some(kin)}')
 
-# %% ../nbs/20_classify.ipynb #df3a9c7a
-def _checked(data, n_splits, features=None, drop=()):
+# %% ../nbs/20_classify.ipynb #c6db6f5b
+def _checked(data, n_splits, features=None, drop=(), groups=None):
     "The rows of whatever was given, looked over, without the columns to drop"
-    d = _of_samples(data, features) if isinstance(data, Samples) else _of_pair(*data)
+    if isinstance(data, Samples) and groups is not None: raise DataError('groups goes with (X, y): samples have a column `group`')
+    d = _of_samples(data, features) if isinstance(data, Samples) else _of_pair(*data, groups)
     n = np.bincount(d.y, minlength=len(d.vocab))
     if (n > 0).sum() < 2:
         raise DataError(f'all {len(d)} samples are {d.vocab[n.argmax()]!r}: with one class there is nothing to tell apart')
-    _look_rows(d, n_splits)
     if d.kind == 'table': _look_columns(d); _look_leaks(d)
     if len(drop): _drop(d, drop)
+    _look_rows(d, n_splits)
     return d
 
 def _drop(d, drop):
-    "Leave columns out"
+    "Leave columns out; rows that are equal without them stay together from now on"
     if d.kind != 'table': raise DataError(f'drop names columns of a table, and these are rows of {d.kind}s')
     if drop == 'leaks': drop = [c for f in d.findings if f['kind'] in ('leak', 'suspect') for c in f['columns']]
     drop = [drop] if isinstance(drop, str) else [*drop]
@@ -354,6 +427,8 @@ def _drop(d, drop):
         if c not in d.X: raise DataError(f'there is no column {c!r} to drop{did_you_mean(c, d.X)}')
     d.X = d.X.drop(columns=drop)
     if not d.X.shape[1]: raise DataError('there is no column to learn from: all were dropped')
+    d.keys = _hashes(d.X)
+    d.clusters = _linked(d.keys, d.clusters)
     if drop: d.say('dropped', drop, len(drop), f'columns left out: {_some(drop)}')
 
 # %% ../nbs/20_classify.ipynb #0bd949a0
@@ -369,22 +444,27 @@ def preflight(
     import pandas as pd
     return pd.DataFrame(_checked(data, n_splits, features).findings, columns=['kind', 'columns', 'count', 'says'])
 
-# %% ../nbs/20_classify.ipynb #f8a97de4
+# %% ../nbs/20_classify.ipynb #a6c736dc
 def _maker(m, name):
     "A function of a seed that makes an untrained classifier"
     from sklearn.base import clone
     if isinstance(m, str):
         if m not in classifiers: raise DataError(f'there is no classifier {m!r}{did_you_mean(m, classifiers)}')
         return classifiers[m]
-    if hasattr(m, 'fit') and not isinstance(m, type): return lambda seed: clone(m)
+    if hasattr(m, 'fit'):
+        if not isinstance(m, type): return lambda seed: clone(m)
+        return lambda seed: m(**({'random_state': seed} if 'random_state' in signature(m).parameters else {}))
     if not callable(m): raise DataError(f'{name!r} is no classifier: give an estimator, a function of a seed, or a name out of {", ".join(classifiers)}')
     return m
 
 def _models(models):
     "Name to a function of a seed that makes an untrained classifier"
-    models = ['tree', 'svm', 'net'] if models is None else [models] if isinstance(models, str) else models
+    models = ['tree', 'svm', 'net'] if models is None else [models] if isinstance(models, str) or hasattr(models, 'fit') else models
     if not len(models): raise DataError(f'there is no model to compare: name at least one of {", ".join(classifiers)}')
-    models = models if isinstance(models, dict) else {m: m for m in models}
+    if not isinstance(models, dict):
+        names = [m if isinstance(m, str) else getattr(m, '__name__', type(m).__name__) for m in models]
+        if twice := {n for n in names if names.count(n) > 1}: raise DataError(f'two models are called {min(twice)!r}: pass a dict of name to model')
+        models = dict(zip(names, models))
     return {n: _maker(m, n) for n, m in models.items()}
 
 # %% ../nbs/20_classify.ipynb #4387d1f0
@@ -459,22 +539,28 @@ def _bytes(model):
     except Exception: return np.nan
     return out.n
 
-# %% ../nbs/20_classify.ipynb #34e1fdf4
-def _fold(d, train, test, models, seed, scored):
-    "Predictions, scores and costs of each classifier on one fold"
-    from sklearn.exceptions import ConvergenceWarning
+# %% ../nbs/20_classify.ipynb #f64bcd51
+def _fold(d, train, test, models, seed, scored, failed):
+    "Predictions, scores and costs of each classifier on one fold; of those that fail, the error goes to `failed`"
     k, y = len(d.vocab), d.y[train]
     if len(np.unique(y)) < 2: raise DataError('the training rows of a fold are all of one class: use fewer folds, or more data')
     prep = preparation(d.kind, d.X)
     a, b = prep.fit_transform(_take(d.X, train)), prep.transform(_take(d.X, test))
     for name, make in models.items():
-        model = make(seed)
-        a_, b_ = _fits(model, a), _fits(model, b)
-        with warnings.catch_warnings(record=True, action='always') as said:
-            start = process_time(); model = model.fit(a_, y)
-            mid = process_time(); pred, s, sure = _ask(model, b_, k, scored)
-        cut = any(issubclass(w.category, ConvergenceWarning) for w in said)
-        yield name, model, pred, s, sure, cut, dict(fit_seconds=mid - start, predict_seconds=process_time() - mid)
+        if name in failed: continue
+        try: found = _trial(make(seed), a, y, b, k, scored)
+        except Exception as e: failed[name] = e; continue
+        yield name, *found
+
+def _trial(model, a, y, b, k, scored):
+    "One classifier on one fold"
+    from sklearn.exceptions import ConvergenceWarning
+    a, b = _fits(model, a), _fits(model, b)
+    with warnings.catch_warnings(record=True, action='always') as said:
+        start = process_time(); model = model.fit(a, y)
+        mid = process_time(); pred, s, sure = _ask(model, b, k, scored)
+    cut = any(issubclass(w.category, ConvergenceWarning) for w in said)
+    return model, pred, s, sure, cut, dict(fit_seconds=mid - start, predict_seconds=process_time() - mid)
 
 # %% ../nbs/20_classify.ipynb #6e283cfc
 def _scores(y, pred, s, sure, k):
@@ -483,7 +569,7 @@ def _scores(y, pred, s, sure, k):
     p = calibration_scores(y, s) if sure else {}
     return out | dict(brier=p.get('brier', np.nan), log_loss=p.get('log_loss', np.nan))
 
-# %% ../nbs/20_classify.ipynb #451cb55f
+# %% ../nbs/20_classify.ipynb #90edfb8a
 def compare_classifiers(
     data, # labelled `Samples` of images, texts or a table; or a pair (X, y) of an array or DataFrame and class labels
     models=None, # names out of `classifiers`, one or a list; or a dict of name to estimator, function of a seed, or such a name; None: tree, svm, net
@@ -492,13 +578,15 @@ def compare_classifiers(
     seed:int=0, # for folds and classifiers
     metric:str='balanced_accuracy', # what to judge by: 'accuracy', 'balanced_accuracy', 'macro_f1', 'auroc', 'auprc'
     features=None, # function of samples that gives an array (n, columns) to learn from instead, e.g. of an encoder
+    groups=None, # with (X, y): one value a row; rows of one group stay in one fold. Samples have a column `group`
     drop=() # columns to leave out; 'leaks': those that were found to give the label away, and those of their kind
 ): # a `Comparison`
     "Compare classifiers on the same folds, after warnings of what is odd about the data. Raises `DataError` if it cannot be compared on"
     if metric not in _metrics: raise DataError(f'there is no metric {metric!r}{did_you_mean(metric, _metrics)}')
     if n_splits < 2 or repeats < 1: raise DataError(f'{n_splits} folds, {repeats} times: a comparison needs at least 2 folds, once')
+    if not all(isinstance(v, (int, np.integer)) for v in (n_splits, repeats, seed)): raise DataError('n_splits, repeats and seed must be whole numbers')
     models = _models(models)
-    d = _checked(data, n_splits, features, drop)
+    d = _checked(data, n_splits, features, drop, groups)
     _size_check(models, d.y)
     scored = len(d) * len(d.vocab) * 4 * repeats * len(models) <= _max_scores
     if not scored: d.say('unscored', [], len(d.vocab), f'scores of {len(d):,} rows and {len(d.vocab):,} classes are too large to keep: '
@@ -506,7 +594,7 @@ def compare_classifiers(
     for f in d.findings: warnings.warn(f['says'], DataWarning, stacklevel=2)
     return _run(Comparison(d, models, n_splits, repeats, metric, seed), scored)
 
-# %% ../nbs/20_classify.ipynb #53cacd19
+# %% ../nbs/20_classify.ipynb #92120bd1
 def _folds(d, n, repeats, seed):
     "(repeat, fold, training rows, test rows)"
     for r in range(repeats):
@@ -520,20 +608,23 @@ def _run(c, scored):
     "Carry a comparison out"
     import pandas as pd
     from threadpoolctl import threadpool_limits
-    d, rows, unfinished, nc = c.data, [], {}, len(c.vocab)
+    d, rows, unfinished, failed, nc = c.data, [], {}, {}, len(c.vocab)
     with threadpool_limits(1):
         for r, k, train, test in _folds(d, c.n_splits, c.repeats, c.seed):
-            for name, model, pred, s, sure, cut, cost in _fold(d, train, test, c.models, c.seed + r, scored):
+            for name, model, pred, s, sure, cut, cost in _fold(d, train, test, c.models, c.seed + r, scored, failed):
                 c._keep(name, r, test, pred, s if sure else None)
                 if name not in c.sizes: c.sizes[name] = _bytes(model)
                 rows.append(dict(model=name, repeat=r, fold=k, **_scores(d.y[test], pred, s, sure, nc), **cost))
                 unfinished[name] = unfinished.get(name, 0) + cut
-    c.scores = pd.DataFrame(rows)
-    if c.by_fold().isna().any(axis=None): raise DataError(f'not every model gives the scores that {c.metric} needs: judge by another metric')
-    c.notes += [f'{n} had not finished learning in {k} of {c.n_splits * c.repeats} folds' for n, k in unfinished.items() if k]
+    c._leave_out(failed)
+    c.scores = pd.DataFrame([r for r in rows if r['model'] in c.models])
+    none = c.by_fold().isna()
+    if none.all().any(): raise DataError(f'not every model gives the scores that {c.metric} needs: judge by another metric')
+    if none.any(axis=None): raise DataError(f'{c.metric} has no value in {none.any(axis=1).sum()} folds, whose test rows are all of one class: use fewer folds')
+    c.notes += [f'{n} had not finished learning in {k} of {c.n_splits * c.repeats} folds' for n, k in unfinished.items() if k and n in c.models]
     return c
 
-# %% ../nbs/20_classify.ipynb #58d3652b
+# %% ../nbs/20_classify.ipynb #ebe6cbba
 class Comparison:
     """What a comparison found: `scores` by fold, `predictions` (repeats, n) and `probabilities` (repeats, n, classes; None where a
     model has none) of each model, true `y`, class names `vocab`, `findings` about the data, `notes` in words"""
@@ -545,7 +636,18 @@ class Comparison:
         self.probabilities = dict.fromkeys(models)
     @property
     def ratio(self): return 1 / (self.n_splits - 1)
-    def by_fold(self, metric=None): return self.scores.pivot(index=['repeat', 'fold'], columns='model', values=metric or self.metric)
+    def by_fold(self,
+        metric:str=None # a column of `scores`; None: the one that is judged by
+    ): # a DataFrame, one row a fold, one column a model
+        "One score, fold by fold"
+        return self.scores.pivot(index=['repeat', 'fold'], columns='model', values=metric or self.metric)
+    def _leave_out(self, failed):
+        "Forget models that failed, and say why"
+        for n, e in failed.items():
+            self.notes.append(f'{n} failed and was left out: {type(e).__name__}: {" ".join(str(e).split())[:200]}')
+            warnings.warn(self.notes[-1], DataWarning, stacklevel=4)
+            for of in (self.models, self.predictions, self.probabilities, self.sizes): of.pop(n, None)
+        if not self.models: raise DataError(f'no model is left: {self.notes[-1]}') from e
     def _keep(self, name, r, test, pred, p):
         self.predictions[name][r, test] = pred
         if p is None: return
@@ -582,7 +684,12 @@ def differences(self:Comparison,
     df = pd.DataFrame(rows, columns=['model', 'reference', 'difference', 'low', 'high'])
     return df.assign(verdict=np.select([df.low > 0, df.high < 0], ['worse', 'better'], 'not told apart'))
 
-# %% ../nbs/20_classify.ipynb #cde0d385
+# %% ../nbs/20_classify.ipynb #a4e61b15
+def _plain(fig):
+    "Names are text, a dollar sign in them no formula"
+    from matplotlib.text import Text
+    for t in fig.findobj(Text): t.set_parse_math(False)
+
 @patch
 def plot(self:Comparison,
     reference:str=None # for the differences; None: the best
@@ -598,6 +705,7 @@ def plot(self:Comparison,
     b.axvline(0, color='#888', lw=1)
     b.set(title=f'{reference or t.index[0]} minus the other', xlabel=f'difference in {name}', yticks=range(len(d)), yticklabels=d.model)
     for ax, k in ((a, len(t)), (b, len(d))): ax.set_ylim(k - .4, -.6)
+    _plain(fig)
     plt.close(fig)
     return fig
 
@@ -616,7 +724,7 @@ def _of(self:Comparison, model):
     if model not in self.predictions: raise DataError(f'there is no model {model!r}{did_you_mean(model, self.predictions)}')
     return self.predictions[model]
 
-# %% ../nbs/20_classify.ipynb #564c4bc5
+# %% ../nbs/20_classify.ipynb #a6a46bd0
 @patch
 def plot_confusion(self:Comparison,
     *models # names; none: all, up to 4
@@ -635,6 +743,7 @@ def plot_confusion(self:Comparison,
             ax.set_yticks(range(len(m)), self.vocab)
             for i, j in zip(*np.nonzero(off)):
                 ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
+    _plain(fig)
     plt.close(fig)
     return fig
 
@@ -651,7 +760,7 @@ def calibration(self:Comparison): # a DataFrame, one row a model that gives prob
     if not rows: raise DataError('none of these models gives probabilities: calibrate them first, e.g. with CalibratedClassifierCV')
     return pd.DataFrame(rows).T.rename_axis('model')
 
-# %% ../nbs/20_classify.ipynb #9cb0f55a
+# %% ../nbs/20_classify.ipynb #200f0a99
 @patch
 def plot_calibration(self:Comparison,
     *models # names; none: all that give probabilities, up to 4
@@ -667,6 +776,7 @@ def plot_calibration(self:Comparison,
         ax.errorbar(sure, right, yerr=1.96 * np.sqrt(np.clip(right * (1 - right), .01, 1) / k), fmt='o-', ms=4, lw=1, ecolor='#bbb', color='#1f77b4')
         ax.set(title=f'{n}: ECE {c.ece[n]:.3f}', xlabel='how sure', xlim=(0, 1.02), ylim=(0, 1.05))
     axs[0, 0].set_ylabel('how often right')
+    _plain(fig)
     plt.close(fig)
     return fig
 
@@ -794,12 +904,16 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
         random_state:int=0 # of the weights, batches and dropout; torch's random numbers are afterwards what they were
     ): store_attr()
 
-# %% ../nbs/20_classify.ipynb #f1eed58b
+# %% ../nbs/20_classify.ipynb #b4aab5c7
 @patch
 def _tensor(self:LearnerClassifier, X):
     "Rows as a float tensor, channels first"
     import torch
-    X = torch.from_numpy(np.ascontiguousarray(_fits(self, X), dtype=np.float32))
+    X = np.ascontiguousarray(_fits(self, X), dtype=np.float32)
+    X = X.reshape(len(X), -1)
+    fine = np.isfinite(X).all(1)
+    if not fine.all(): raise DataError(f'{(~fine).sum():,} rows hold missing or infinite values, the first is row {fine.argmin()}: a net needs numbers')
+    X = torch.from_numpy(X)
     if self.shape_ is None: self.shape_ = self._shape_of(X.shape[1])
     want = int(np.prod(self.shape_))
     if X.shape[1] != want: raise DataError(f'this net takes rows of {want} numbers, and these have {X.shape[1]}')
@@ -834,7 +948,7 @@ def _loaders(self:LearnerClassifier, x, y):
                     create_batch=lambda i: (x[i], y[i]), shuffle_fn=lambda i: torch.randperm(len(i)).tolist())
     return DataLoaders(dl, dl, device='cpu')
 
-# %% ../nbs/20_classify.ipynb #9ec5e365
+# %% ../nbs/20_classify.ipynb #5a80fe13
 @patch
 def fit(self:LearnerClassifier,
     X, # (n, columns): numbers, or flattened images
@@ -845,12 +959,15 @@ def fit(self:LearnerClassifier,
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
     self.classes_, codes = np.unique(y, return_inverse=True)
-    self.shape_ = None
+    if np.shape(X)[0] != len(codes): raise DataError(f'{np.shape(X)[0]} rows and {len(codes)} labels do not fit together')
+    if len(self.classes_) < 2: raise DataError('all rows are of one class: there is nothing to tell apart')
+    self.shape_, state = None, random.getstate()
     with torch.random.fork_rng([]):
         torch.manual_seed(self.random_state)
         dls = self._loaders(self._tensor(X), torch.from_numpy(codes.astype(np.int64)))
         learn = Learner(dls, self._make(), loss_func=CrossEntropyLossFlat(), cbs=_no_validation())
         with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(self.epochs, self.lr, wd=self.wd)
+    random.setstate(state)
     self.net_ = learn.model.eval()
     return self
 
@@ -860,9 +977,11 @@ def _no_validation():
         def before_validate(self): raise CancelValidException()
     return NoValidation()
 
-# %% ../nbs/20_classify.ipynb #f7c2066c
+# %% ../nbs/20_classify.ipynb #977d9004
 @patch
-def predict_proba(self:LearnerClassifier, X)->np.ndarray: # float (n, classes), in the order of `classes_`
+def predict_proba(self:LearnerClassifier,
+    X # (n, columns): numbers, or flattened images
+)->np.ndarray: # float (n, classes), in the order of `classes_`
     "Probabilities of the classes, a thousand rows at a time"
     import torch
     if not hasattr(self, 'net_'): raise DataError('this classifier is not trained: call fit first')
@@ -870,20 +989,27 @@ def predict_proba(self:LearnerClassifier, X)->np.ndarray: # float (n, classes), 
     with torch.no_grad(): return np.concatenate([self.net_(b).float().softmax(1).numpy() for b in x.split(1000)])
 
 @patch
-def predict(self:LearnerClassifier, X)->np.ndarray: # (n,), classes
+def predict(self:LearnerClassifier,
+    X # (n, columns): numbers, or flattened images
+)->np.ndarray: # (n,), classes
     "The class with the highest probability"
     p = self.predict_proba(X)
     return self.classes_[p.argmax(1)]
 
-# %% ../nbs/20_classify.ipynb #af9d2139
+# %% ../nbs/20_classify.ipynb #c7cece99
 class RowsClassifier(ClassifierMixin, BaseEstimator):
     "Preparation and classifier as one estimator over raw rows"
     def __init__(self,
         classifier=None, # any scikit-learn classifier, or a `LearnerClassifier`
         kind:str='table' # 'table' (a DataFrame or array), 'image' (an array (n, h, w[, 3]) or flat) or 'text' (a list of texts)
     ): store_attr()
-    def fit(self, X, y):
+    def fit(self,
+        X, # raw rows, or `Samples`
+        y # (n,): classes
+    ): # itself
+        "Learn the preparation and the classifier"
         from sklearn.base import clone
+        self.words_ = ()
         X = self._rows(X)
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         self.columns_, self.words_ = (X.columns.tolist(), _words(X)) if self.kind == 'table' else (None, None)
@@ -893,15 +1019,15 @@ class RowsClassifier(ClassifierMixin, BaseEstimator):
         self.model_.fit(_fits(self.model_, a), codes)
         return self
 
-# %% ../nbs/20_classify.ipynb #3b4b2042
+# %% ../nbs/20_classify.ipynb #b3d3472e
 @patch
 def _rows(self:RowsClassifier, X):
     "Raw rows in the form that the preparation takes"
     if isinstance(X, Samples):
         if self.kind != 'table' and X.media != self.kind: raise DataError(f'this classifier takes {self.kind}s, and these are {X.media or "rows of a table"}')
         if self.kind == 'table' and X.media: raise DataError(f'this classifier learned from features: give it those of these {X.media}s')
-        return _raw(X)[0]
-    if self.kind == 'table': return _frame(X)
+        return _raw(X, words=self.words_)[0]
+    if self.kind == 'table': return _frame(X, self.words_)
     if self.kind == 'text': return np.array([t or '' for t in ([X] if isinstance(X, str) else X)], dtype=object)
     return np.asarray(X, dtype=np.float32).reshape(len(X), -1)
 
@@ -910,11 +1036,12 @@ def _new_rows(self:RowsClassifier, X):
     "New rows, checked against those that were learned from, and prepared"
     if not hasattr(self, 'model_'): raise DataError('this classifier is not trained: call fit first')
     X = self._rows(X)
+    if not len(X): raise DataError('there are no rows to predict')
     if self.kind == 'table': X = self._same_columns(X)
     elif self.width_ and X.shape[1] != self.width_: raise DataError(f'this classifier takes images of {self.width_} values, and these have {X.shape[1]}')
     return _fits(self.model_, self.prep_.transform(X))
 
-# %% ../nbs/20_classify.ipynb #cbf7903a
+# %% ../nbs/20_classify.ipynb #a8991e6b
 @patch
 def _same_columns(self:RowsClassifier, X):
     "The columns that were learned from, in their order and of their types"
@@ -922,27 +1049,30 @@ def _same_columns(self:RowsClassifier, X):
     if gone: raise DataError(f'columns that this classifier learned from are not there: {_some(gone)}')
     X = X[self.columns_].copy()
     for c in self.columns_:
-        if c in self.words_: X[c] = X[c].map(lambda v: v if isinstance(v, str) else '' if v != v else f'{v:g}').astype(object)
-        elif _wordy(X[c]): X[c] = _numbers(X[c])
+        if c not in self.words_ and _wordy(X[c]): X[c] = _numbers(X[c])
     return X
 
 def _numbers(c):
     "A column of texts as the numbers it should be"
     import pandas as pd
-    out = pd.to_numeric(c.replace('', np.nan), errors='coerce')
+    out = pd.to_numeric(c.replace({'': np.nan, 'True': 1, 'False': 0}), errors='coerce')
     bad = np.flatnonzero((c != '') & out.isna())
     if len(bad): raise DataError(f'the column {c.name!r} holds numbers, and row {bad[0]} has {c.iloc[bad[0]][:40]!r}: correct it, or make it missing')
     return out.astype(float)
 
-# %% ../nbs/20_classify.ipynb #b68e4bf1
+# %% ../nbs/20_classify.ipynb #01c3e851
 @patch
-def predict(self:RowsClassifier, X)->np.ndarray: # (n,), classes
+def predict(self:RowsClassifier,
+    X # raw rows, or `Samples`
+)->np.ndarray: # (n,), classes
     "Classes of raw rows. Raises `DataError` where they are not like those that were learned from"
     a = self._new_rows(X)
     return self.classes_[_in_parts(self.model_.predict, a, len(self.classes_))]
 
 @patch
-def _predict_proba(self:RowsClassifier, X)->np.ndarray: # (n, classes)
+def _predict_proba(self:RowsClassifier,
+    X # raw rows, or `Samples`
+)->np.ndarray: # (n, classes)
     "Probabilities of the classes, in the order of `classes_`"
     return self.model_.predict_proba(self._new_rows(X))
 
@@ -966,10 +1096,11 @@ def fit_best(self:Comparison,
     with threadpool_limits(1), warnings.catch_warnings(action='ignore'):
         return RowsClassifier(self.models[model](self.seed), d.kind).fit(d.X, d.names[d.y])
 
-# %% ../nbs/20_classify.ipynb #3bd8d32e
+# %% ../nbs/20_classify.ipynb #bcb41046
 _parts = {'sklearn.tree._tree.Tree', 'sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor',
           'sklearn.neural_network._stochastic_optimizers.AdamOptimizer', 'sklearn.neural_network._stochastic_optimizers.SGDOptimizer',
           'sklearn.neighbors._kd_tree.KDTree', 'sklearn.neighbors._ball_tree.BallTree', 'sklearn.metrics._dist_metrics.EuclideanDistance64',
+          'sklearn.metrics._dist_metrics.ManhattanDistance64',
           'sklearn.calibration._CalibratedClassifier', 'sklearn.calibration._SigmoidCalibration',
           'sklearn.compose._column_transformer._RemainderColsList', 'numpy.dtype', 'pretrain_notes.samples.normalize_text'}
 
@@ -1012,7 +1143,7 @@ def _versions():
     from importlib.metadata import version
     return {n: version(n) for n in ('pretrain_notes', 'scikit-learn', 'numpy', 'skops')}
 
-# %% ../nbs/20_classify.ipynb #7d970e0b
+# %% ../nbs/20_classify.ipynb #2563a66b
 def save_classifier(
     model:RowsClassifier, # trained
     folder, # to write; its parent is made
@@ -1022,27 +1153,51 @@ def save_classifier(
     "Write `model.skops`, for a net `model.safetensors`, `config.json` and `README.md`. Raises `DataError` for what could not be loaded safely"
     import skops.io as sio
     folder = Path(folder)
-    if folder.exists() and not (overwrite and (folder/'config.json').exists()): raise DataError(f'{folder} exists already: choose another folder')
+    if folder.is_symlink() or folder.exists() and not (overwrite and _is_ours(folder)):
+        raise DataError(f'{folder} exists already, or is a link: choose another folder')
     light, weights = _light(model)
     tmp = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     try:
         tmp.mkdir(parents=True)
-        sio.dump(light, tmp/'model.skops')
+        try: sio.dump(light, tmp/'model.skops')
+        except Exception as e: raise DataError(f'{type(model.classifier).__name__} cannot be saved: {type(e).__name__}: {str(e)[:200]}') from e
         _types(tmp/'model.skops')
         if weights is not None: _save_weights(weights, tmp/'model.safetensors')
         (tmp/'README.md').write_text(card, encoding='utf-8')
         files = {f.name: file_digest(f) for f in sorted(tmp.iterdir())}
         write_json(tmp/'config.json', dict(kind=model.kind, classes=model.classes_.tolist(), columns=model.columns_, files=files, versions=_versions()))
+        _put(tmp, folder)
     except BaseException: shutil.rmtree(tmp, ignore_errors=True); raise
-    if folder.exists(): shutil.rmtree(folder)
-    os.replace(tmp, folder)
     return folder
+
+def _is_ours(folder):
+    "Whether `save_classifier` wrote a folder and nobody put anything else there"
+    names = {f.name for f in folder.iterdir()} if folder.is_dir() else {'a file'}
+    return names <= {'README.md', 'config.json', 'model.skops', 'model.safetensors'} and 'model.skops' in _config(folder)['files']
+
+def _put(tmp, folder):
+    "A folder in the place of another, which stays if that fails"
+    old = tmp.with_suffix('.old')
+    if folder.exists(): os.replace(folder, old)
+    try: os.replace(tmp, folder)
+    except OSError:
+        if old.exists(): os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+def _config(folder):
+    "config.json, as far as it is used"
+    try:
+        c = json.loads((folder/'config.json').read_text(encoding='utf-8'))
+        if isinstance(c['files'], dict): return c
+    except (OSError, ValueError, KeyError, TypeError, RecursionError): pass
+    raise DataError(f'{folder} is no folder that save_classifier wrote')
 
 def _save_weights(weights, path):
     from safetensors.torch import save_file
     save_file(weights, path)
 
-# %% ../nbs/20_classify.ipynb #e0ad03d6
+# %% ../nbs/20_classify.ipynb #a48752cb
 def load_classifier(
     folder, # that `save_classifier` wrote
     make_model=None # for a net of your own: the function that makes it
@@ -1050,13 +1205,15 @@ def load_classifier(
     "Load a classifier without running anything from the file. Raises `DataError` for a changed or foreign one"
     import skops.io as sio
     folder = Path(folder)
-    try: files = json.loads((folder/'config.json').read_text(encoding='utf-8'))['files']
-    except (OSError, ValueError, KeyError, TypeError): raise DataError(f'{folder} is no folder that save_classifier wrote') from None
+    files = _config(folder)['files']
     for name in ('model.skops', 'model.safetensors'):
         if (folder/name).is_file() != (name in files): raise DataError(f'{name} is missing, or was put there by another')
         if name in files and file_digest(folder/name) != files[name]: raise DataError(f'{name} is not the file that was written: its digest differs')
     model = sio.load(folder/'model.skops', trusted=_types(folder/'model.skops'))
     if not isinstance(model, RowsClassifier): raise DataError(f'model.skops holds a {type(model).__name__}, no classifier of raw rows')
+    if not hasattr(model, 'model_'): raise DataError('the classifier in model.skops is not trained')
+    if isinstance(model.model_, LearnerClassifier) != ('model.safetensors' in files):
+        raise DataError('a net and its weights belong together, and one of them is missing here')
     if 'model.safetensors' in files: _load_weights(model.model_, folder/'model.safetensors', make_model)
     return model
 
@@ -1064,13 +1221,17 @@ def _load_weights(m, path, make_model):
     "Make the net anew and fill it"
     from safetensors.torch import load_file
     if not (make_model or m.make_model): raise DataError('this net was made by a function of yours: pass it as make_model')
-    m.net_ = m._make(make_model)
-    try: m.net_.load_state_dict(load_file(path))
+    shape = getattr(m, 'shape_', None)
+    if not isinstance(shape, (list, tuple)) or not all(isinstance(v, int) and v > 0 for v in shape) or np.prod(shape, dtype=float) * 4 > _max_bytes / 1e3:
+        raise DataError(f'rows of shape {shape!r} are none that a net was trained on')
+    try:
+        m.net_ = m._make(make_model)
+        m.net_.load_state_dict(load_file(path))
     except Exception as e: raise DataError(f'the weights do not fit the net: {str(e)[:200]}') from None
     m.net_.eval()
 
-# %% ../nbs/20_classify.ipynb #acdfbc18
-def _md(s): return re.sub(r'\s+', ' ', str(s)).replace('<', '&lt;').replace('|', '\\|')
+# %% ../nbs/20_classify.ipynb #5b3020fb
+def _md(s): return re.sub(r'([\\|`\[\]])', r'\\\1', re.sub(r'\s+', ' ', str(s))).replace('<', '&lt;')
 
 @patch
 def _card(self:Comparison, model):

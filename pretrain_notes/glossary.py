@@ -7,13 +7,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/glossary.html.md"""
 # %% auto #0
 __all__ = ['glossary_html', 'glossary', 'use_han_font', 'draw_flow']
 
-# %% ../nbs/glossary.ipynb #8a97ce7c
+# %% ../nbs/glossary.ipynb #9ee1d5ad
 import difflib, html, unicodedata
 from pathlib import Path
 import pretrain_notes
 from .samples import DataError
 
-# %% ../nbs/glossary.ipynb #556a70b7
+# %% ../nbs/glossary.ipynb #89f5d5a4
 _terms = {'0 Samples': '''
 sample | 样本 | one row: what is labelled, learned from and checked
 data set | 数据集 | a table of samples with a typed schema and a description
@@ -29,7 +29,7 @@ data leakage | 数据泄漏 / 数据泄露 | something of the test set reaches t
 data augmentation | 数据增强 | random changes of an input that keep its meaning
 '''}
 
-# %% ../nbs/glossary.ipynb #150f3797
+# %% ../nbs/glossary.ipynb #f6fc4b19
 _terms['1 Annotate'] = '''
 annotation / labeling / labelling | 标注 / 数据标注 | attaching a label to a sample; here an event that is never overwritten
 label | 标签 | the class, span or box that an annotation gives
@@ -59,7 +59,7 @@ bounding box | 边界框 / 标注框 | a rectangle around an object in an image
 intersection over union / IoU | 交并比 | overlap of two boxes, shared area over joint area
 '''
 
-# %% ../nbs/glossary.ipynb #f8e99f4f
+# %% ../nbs/glossary.ipynb #b6894bf3
 _terms['2 Classify'] = '''
 classification | 分类 | predicting which of several classes a sample belongs to
 baseline | 基线 | the simple method that a better one has to beat
@@ -88,7 +88,7 @@ representativeness | 代表性 | how far a set resembles the world it stands for
 coverage | 覆盖率 / 覆盖度 | how much of what may come has something like it in the set
 '''
 
-# %% ../nbs/glossary.ipynb #998f3cf4
+# %% ../nbs/glossary.ipynb #8406f0ae
 _terms['3 Pretrain'] = '''
 pretraining | 预训练 | training on plenty of data before the task that matters
 self-supervised learning | 自监督学习 | the data supply their own targets
@@ -122,7 +122,7 @@ catastrophic forgetting | 灾难性遗忘 | fine-tuning wipes out what pretraini
 parameter-efficient fine-tuning / PEFT | 参数高效微调 | training few added weights, such as adapters, instead of all
 '''
 
-# %% ../nbs/glossary.ipynb #e4855918
+# %% ../nbs/glossary.ipynb #8916c604
 _terms['5 Collect & clean'] = '''
 data collection | 数据采集 / 数据收集 | getting samples, with a record of where from and under which terms
 web crawler | 网络爬虫 | a program that fetches pages and obeys robots.txt
@@ -141,7 +141,7 @@ de-identification | 去标识化 | nobody is identified without extra informatio
 anonymization | 匿名化 | nobody can be identified again at all
 '''
 
-# %% ../nbs/glossary.ipynb #f9ebd26c
+# %% ../nbs/glossary.ipynb #fbd72ef6
 _terms['6 Standards'] = '''
 data standard | 数据标准 | what data must be: format, quality, consistency
 data norm | 数据规范 | how data is handled: collection, processing, storage
@@ -168,19 +168,19 @@ random seed | 随机种子 | the number that makes chance repeatable
 confidence interval | 置信区间 | the range that a repeated experiment would mostly land in
 '''
 
-# %% ../nbs/glossary.ipynb #e5fc94a1
+# %% ../nbs/glossary.ipynb #918dd6f6
 def _rows():
     "Every term as (english, chinese, meaning, chapter)."
     return [(*(o.strip() for o in line.split('|')), chapter) for chapter, t in _terms.items() for line in t.strip().splitlines()]
 
-# %% ../nbs/glossary.ipynb #f9229e06
+# %% ../nbs/glossary.ipynb #12fdfa32
 _page = '''<div class="glossary"><input type="search" placeholder="search 搜索" aria-label="search the glossary" oninput="
 const q=this.value.normalize('NFKC').toLowerCase();
 for(const r of this.parentNode.querySelectorAll('tbody tr'))r.hidden=!r.textContent.normalize('NFKC').toLowerCase().includes(q)">
 <table><thead><tr><th>English</th><th>中文</th><th>meaning</th><th>chapter</th></tr></thead><tbody>
 %s</tbody></table></div>'''
 
-# %% ../nbs/glossary.ipynb #71a6658c
+# %% ../nbs/glossary.ipynb #6e6033d6
 def glossary_html(
     rows=None, # rows of (english, chinese, meaning, chapter), such as `glossary(term).values`; None for every term
 )->str: # HTML of a table with a search box
@@ -188,12 +188,12 @@ def glossary_html(
     def row(r): return f'<tr><td>{r[0]}</td><td lang="zh">{r[1]}</td><td>{r[2]}</td><td>{r[3]}</td></tr>\n'
     return _page % ''.join(row([html.escape(str(o)) for o in r]) for r in (_rows() if rows is None else rows))
 
-# %% ../nbs/glossary.ipynb #11c1b17b
+# %% ../nbs/glossary.ipynb #13a65d3c
 def _norm(s): return ''.join(c for c in unicodedata.normalize('NFKC', s).casefold() if c.isalnum())
 
 def _words(row): return [_norm(o) for o in (row[0] + ' / ' + row[1]).split(' / ')]
 
-# %% ../nbs/glossary.ipynb #d84f0642
+# %% ../nbs/glossary.ipynb #88df449e
 def glossary(
     term:str=None, # English or Chinese, whole or in part; None for every term
 ): # pandas DataFrame: english, chinese, meaning, chapter
@@ -207,7 +207,7 @@ def glossary(
         raise DataError(f"The glossary has no term like {term!r}; try {', '.join(near) or 'glossary() to see them all'}.")
     return pd.DataFrame(hit if q else rows, columns=['english', 'chinese', 'meaning', 'chapter'])
 
-# %% ../nbs/glossary.ipynb #ed3781c9
+# %% ../nbs/glossary.ipynb #2c5271af
 def use_han_font()->str: # name of the font family that was added
     "Let matplotlib draw Chinese: the font that comes with the package stands in where the current ones lack a character."
     from matplotlib import font_manager as fm, rcParams
@@ -217,7 +217,7 @@ def use_han_font()->str: # name of the font family that was added
     rcParams['font.family'] = [f for f in rcParams['font.family'] if f != name] + [name]
     return name
 
-# %% ../nbs/glossary.ipynb #7f3c8c72
+# %% ../nbs/glossary.ipynb #d0d1df3a
 def _han_font():
     "Path of the packaged font."
     d = Path(pretrain_notes.__file__).parent/'data'/'fonts'
@@ -225,21 +225,21 @@ def _han_font():
     if not fonts: raise DataError(f'No Chinese font lies in {d.name}/ of the installed package; install pretrain_notes again.')
     return fonts[0]
 
-# %% ../nbs/glossary.ipynb #6b220746
+# %% ../nbs/glossary.ipynb #60df42b2
 _flow = dict(clean=('collect & clean', '采集与清洗', 0, 2), samples=('samples', '样本', 2.2, 2), annotate=('annotate', '标注', 4.2, 2),
              quality=('quality', '数据质量', 6.2, 2), classify=('classify', '分类', 8.2, 2), pretrain=('pretrain', '预训练', 8.2, 0),
              transfer=('transfer', '迁移学习', 6.2, 0), check=('check against the standard', '数据标准检查', 2.2, 0))
 _arrows = 'clean samples, samples annotate, annotate quality, quality classify, classify pretrain, pretrain transfer'
 _checked = 'clean check, samples check, annotate check, transfer check'
 
-# %% ../nbs/glossary.ipynb #02dbdfff
+# %% ../nbs/glossary.ipynb #d4d8ddeb
 def _arrow(ax, a, b, bend=0, **kw):
     "An arrow between two boxes, from edge to edge; drawn after them, when they have their sizes."
     (pa, pb) = (o.get_position() for o in (a, b))
     ax.annotate('', pb, pa, zorder=4, arrowprops=dict(arrowstyle='-|>', color='#4878a8', patchA=a.get_bbox_patch(),
         patchB=b.get_bbox_patch(), shrinkA=0, shrinkB=2, connectionstyle=f'arc3,rad={bend}', **kw))
 
-# %% ../nbs/glossary.ipynb #87b67e74
+# %% ../nbs/glossary.ipynb #416db4a4
 def draw_flow(
     ax=None, # matplotlib Axes; None for a new figure
 ): # matplotlib Axes

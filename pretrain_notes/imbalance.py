@@ -85,7 +85,7 @@ def plot_recall(
         ax.plot(recall, 'o-', label=name, color=colour)
     ax.set(xlabel='samples of the class in training', ylabel='recall', ylim=(0, 1.05))
     ax.set_xticks(range(len(order)), np.asarray(counts)[order])
-    ax.legend()
+    for t in ax.legend().get_texts(): t.set_parse_math(False)
     plt.close(fig)
     return fig
 
@@ -278,20 +278,24 @@ def _train(self:TorchClassifier, X, codes, loss):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(self.seed)
         d, k, h = X.shape[1], len(self.classes_), self.hidden
-        self.net_ = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, k)) if h else nn.Sequential(nn.Linear(d, k))
-        opt = torch.optim.AdamW(self.net_.parameters(), self.lr, weight_decay=self.weight_decay)
+        net = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, k)) if h else nn.Sequential(nn.Linear(d, k))
+        opt = torch.optim.AdamW(net.parameters(), self.lr, weight_decay=self.weight_decay)
         cycle = torch.optim.lr_scheduler.OneCycleLR(opt, self.lr, total_steps=self.steps)
         X, codes = torch.from_numpy(X), torch.from_numpy(codes)
         for _ in range(self.steps):
             i = torch.randint(len(codes), (min(self.batch_size, len(codes)),))
-            opt.zero_grad(); loss(self.net_(X[i]), codes[i]).backward(); opt.step(); cycle.step()
+            opt.zero_grad(); loss(net(X[i]), codes[i]).backward(); opt.step(); cycle.step()
+    self.weights_ = [p.detach().double().numpy() for p in net.parameters()]
 
 @patch
 def predict_proba(self:TorchClassifier, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
-    import torch
+    from scipy.special import softmax
     check_is_fitted(self)
-    with torch.no_grad(): return self.net_(torch.from_numpy(np.asarray(X, np.float32))).double().softmax(1).numpy()
+    (w, b), *last = zip(self.weights_[::2], self.weights_[1::2])
+    z = np.asarray(X, float) @ w.T + b
+    for w, b in last: z = np.maximum(z, 0) @ w.T + b
+    return softmax(z, 1)
 
 # %% ../nbs/21_imbalance.ipynb #e2fe3087
 class LogitAdjusted(ClassifierMixin, BaseEstimator):
@@ -311,7 +315,7 @@ class LogitAdjusted(ClassifierMixin, BaseEstimator):
         return adjust_prior(_probabilities(self.estimator_, X), np.ones(len(self.counts_)), self.counts_**float(self.tau))
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
 
-# %% ../nbs/21_imbalance.ipynb #4f4a0037
+# %% ../nbs/21_imbalance.ipynb #b98bb2a7
 def plot_reliability(
     y, # bool or 0/1 (n,), what happened
     ps:dict, # name to the predicted probability of it (n,)
@@ -319,13 +323,14 @@ def plot_reliability(
 ): # a matplotlib Figure
     "How often it happened, against how probable it was said to be; a row of dots for each prediction"
     import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(4, 3.6), layout='constrained')
+    fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
     ax.plot([0, 1], [0, 1], color='#bbb', lw=1)
     for (name, p), colour in zip(ps.items(), ('#999999', '#e6820e', '#1f77b4')):
         at = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
         full = [b for b in range(bins) if (at == b).sum() >= 10]
         ax.plot([np.mean(p[at == b]) for b in full], [np.mean(y[at == b]) for b in full], 'o-', ms=4, color=colour, label=name)
-    ax.set(xlabel='said', ylabel='happened', xlim=(0, 1), ylim=(0, 1)); ax.legend()
+    ax.set(xlabel='said', ylabel='happened', xlim=(-.03, 1.03), ylim=(-.03, 1.03), aspect='equal')
+    fig.legend(loc='outside right upper')
     plt.close(fig)
     return fig
 
@@ -353,9 +358,12 @@ def cost_curve(
     p, # (n,), probabilities of 1
     costs # (2, 2), at least 0: rows the truth, columns what is said
 ): # a DataFrame: threshold, cost (mean over rows)
-    "What each threshold would have cost: 1 is said where p is at least the threshold"
+    "What each threshold would have cost: 1 is said where p is at least the threshold; raises `DataError` for other truths, or no probabilities"
     import pandas as pd
-    y, p, costs = np.asarray(y).astype(int), np.asarray(p, float), _checked_costs(costs, 2)
+    y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
+    if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability')
+    if not ((p >= 0) & (p <= 1)).all(): raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
+    y = y.astype(int)
     o = np.argsort(-p, kind='stable')
     change = costs[y, 1] - costs[y, 0]
     total = costs[y, 0].sum() + np.r_[0, np.cumsum(change[o])]
@@ -379,8 +387,8 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
         if n.min() < 2: raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
         p = self._out_of_fold(X, codes, min(self.cv, n.min()))
         if len(n) == 2:
-            self.curve_ = cost_curve(codes, p[:, 1], self.costs_)
-            self.threshold_ = float(self.curve_.threshold[self.curve_.cost.idxmin()])
+            curve = cost_curve(codes, p[:, 1], self.costs_)
+            self.threshold_ = float(curve.threshold[curve.cost.idxmin()])
         else: self.temperature_ = _temperature(p, codes)
         self.estimator_ = clone(self.estimator).fit(X, codes)
         return self
@@ -413,7 +421,7 @@ def predict(self:CostSensitive, X): # (n,), classes
     p = self.predict_proba(X)
     return self.classes_[(p[:, 1] >= self.threshold_).astype(int) if len(self.classes_) == 2 else cheapest(p, self.costs_)]
 
-# %% ../nbs/21_imbalance.ipynb #47efe995
+# %% ../nbs/21_imbalance.ipynb #2e71e025
 def _weight_name(model):
     "The name under which `fit` takes sample weights, or None"
     steps = getattr(model, 'steps', None)
@@ -422,41 +430,50 @@ def _weight_name(model):
 
 def _rows(X, i): return X.iloc[i] if hasattr(X, 'iloc') else X[i]
 
-# %% ../nbs/21_imbalance.ipynb #a6f97cc5
+def _log_probabilities(model, X): return np.log(np.clip(_probabilities(model, X), 1e-15, 1))
+
+def _spread(log_p, codes):
+    "Standard deviation of a pair's logit within its classes, by the median deviation; at most 2, as rows learned by heart show any spread"
+    z = log_p[:, 1] - log_p[:, 0]
+    return min(2., 1.4826 * float(np.median(abs(z - np.array([np.median(z[codes == c]) for c in (0, 1)])[codes]))))
+
+# %% ../nbs/21_imbalance.ipynb #e19e25c5
 class LongTailClassifier(ClassifierMixin, BaseEstimator):
-    "Any classifier with probabilities, for unbalanced classes: pairs, half weights, half shift, and a margin of two standard errors"
+    "Any classifier with probabilities, for unbalanced classes: pairs, half weights, half shift, and a margin of standard errors"
     def __init__(self,
-        estimator, # a classifier with `predict_proba`; one that takes no sample weights gets the whole shift, and no margin
-        margin:float=2., # added to the logit of each class, in standard errors 1 / sqrt(count), at least 0
+        estimator, # a classifier with `predict_proba`; one that takes no sample weights gets the whole shift and no margin
+        margin:float=1.5, # given to each class of a pair, in standard errors of its mean logit, at least 0
         pairs:int=20 # up to so many classes each pair is learned by itself; 0: never
     ): store_attr()
     def fit(self, X, y):
         "Fit on training rows; raises `DataError` for one class"
         self.classes_, codes, n = _coded(y)
-        _not_negative(self.margin, 'margin')
         if not (hasattr(X, 'iloc') or hasattr(X, 'shape')): X = np.asarray(X)
-        self.counts_, weight = n, _weight_name(self.estimator)
-        self.shift_ = self.margin / np.sqrt(n) - np.log(n) / 2 if weight else -np.log(n)
-        def one(i, of):
-            w = n[codes[i]]**-.5
-            return clone(self.estimator).fit(_rows(X, i), of, **({weight: w / w.mean()} if weight else {}))
-        rows = [np.flatnonzero(codes == c) for c in range(len(n))]
+        weight = _weight_name(self.estimator)
+        self.counts_, self.shift_ = n, -np.log(n) / (2 if weight else 1)
+        self.errors_ = _not_negative(self.margin, 'margin') * bool(weight) / np.sqrt(n)
         pairs = [(a, b) for a in range(len(n)) for b in range(a)] if len(n) <= self.pairs else []
-        self.models_ = {(a, b): one(i, (codes[i] == a).astype(int)) for a, b in pairs for i in [np.sort(np.r_[rows[a], rows[b]])]}
-        if not pairs: self.models_[None] = one(np.arange(len(codes)), codes)
+        self.pairs_, self.models_, self.spreads_ = pairs or [None], [], []
+        for k in self.pairs_:
+            i = np.flatnonzero(np.isin(codes, k)) if k else np.arange(len(codes))
+            w, of = n[codes[i]]**-.5, (codes[i] == k[0]).astype(int) if k else codes[i]
+            m = clone(self.estimator).fit(_rows(X, i), of, **({weight: w * len(codes) / w.sum()} if weight else {}))
+            self.models_.append(m)
+            self.spreads_.append(_spread(_log_probabilities(m, _rows(X, i)), of) if k and weight else 0.)
         return self
     def predict(self, X): return self.classes_[self._log_scores(X).argmax(1)]
 
-# %% ../nbs/21_imbalance.ipynb #14cd0e71
+# %% ../nbs/21_imbalance.ipynb #773611c7
 @patch
 def _log_scores(self:LongTailClassifier, X):
     "Sums over pairs, scaled so that two classes give their logit"
     check_is_fitted(self)
-    log_p = {k: np.log(np.clip(_probabilities(m, X), 1e-15, 1)) for k, m in self.models_.items()}
-    if None in log_p: return log_p[None] + self.shift_
-    v = np.zeros((len(next(iter(log_p.values()))), len(self.classes_)))
-    for (a, b), z in log_p.items():
-        d = z[:, 1] - z[:, 0] + self.shift_[a] - self.shift_[b]
+    log_p = [_log_probabilities(m, X) for m in self.models_]
+    if self.pairs_ == [None]: return log_p[0] + self.shift_
+    v = np.zeros((len(log_p[0]), len(self.classes_)))
+    for (a, b), z, spread in zip(self.pairs_, log_p, self.spreads_):
+        shift = self.shift_ + spread * self.errors_
+        d = z[:, 1] - z[:, 0] + shift[a] - shift[b]
         v[:, a] -= np.logaddexp(0, -d)
         v[:, b] -= np.logaddexp(0, d)
     return v * 2 / len(self.classes_)

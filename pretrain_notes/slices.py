@@ -30,11 +30,19 @@ class _Column:
     def rows(self, literal): return self.member[literal, self.codes] > 0
     def half(self, rows): c = object.__new__(_Column); c.__dict__ = dict(self.__dict__, codes=self.codes[rows], full=self); return c
 
-# %% ../nbs/22_slices.ipynb #40e335fd
+# %% ../nbs/22_slices.ipynb #f6bcdb1d
 def _short(v, n=60):
     "A value as one short line of text"
     v = ' '.join(f'{v:.6g}'.split() if isinstance(v, float) else str(v).split())
     return v if len(v) <= n else v[:n - 1] + '…'
+
+def _distinct(names):
+    "Names, with a number behind those that shortening has made equal"
+    seen, out = {}, []
+    for n in names:
+        seen[n] = seen.get(n, 0) + 1
+        out.append(n if seen[n] == 1 else f'{n} ({seen[n]})')
+    return out
 
 def _of_categories(name, v, min_rows, most=100):
     "A column of categories; only those with enough rows become literals, at most `most`"
@@ -47,7 +55,7 @@ def _of_categories(name, v, min_rows, most=100):
     kept = [i for i in np.argsort(-n, kind='stable')[:most] if n[i] >= min_rows]
     new = np.full(len(values) + 1, len(kept) + 1)                     # the last code stands for all rare values
     new[kept], new[-1] = range(len(kept)), len(kept)                  # the one before for missing (-1)
-    words = [f'{name} = {_short(values[i])}' for i in kept] + [f'{name} missing']
+    words = [f'{name} = {v}' for v in _distinct([_short(values[i]) for i in kept])] + [f'{name} missing']
     return _Column(name, new[codes], np.eye(len(kept) + 1, len(kept) + 2), words, min_rows)
 
 # %% ../nbs/22_slices.ipynb #9a760bd5
@@ -209,11 +217,12 @@ def _of_comparison(c, model):
     if model not in names: raise DataError(f'say which model: there is none called {model!r}{did_you_mean(str(model), names)}')
     return (np.atleast_2d(c.predictions[model]) != c.y).mean(0)
 
-# %% ../nbs/22_slices.ipynb #b9f50f81
+# %% ../nbs/22_slices.ipynb #b5cf613e
 def _classes(v, n, what, vocab):
     "One class a row, as numbers or names"
     import pandas as pd
     v = np.asarray(v)
+    if v.ndim == 2 and v.shape[1] == 1: v = v.ravel()
     if what == 'pred' and v.ndim == 2 and v.dtype.kind in 'fiu':
         if not np.isfinite(v).all():
             raise DataError(f'pred: the probabilities of row {np.isfinite(v).all(1).argmin()} are missing or infinite')
@@ -230,12 +239,15 @@ def _errors(y, pred, errors, n, vocab=None):
     if hasattr(y, 'predictions'): return _values(_of_comparison(y, pred), n, 'the comparison')
     if y is None or pred is None:
         raise DataError('say where the model errs: pass y and pred, or errors, or a Comparison and the name of a model')
+    k = np.shape(pred)[1] if np.ndim(pred) == 2 else 1
     y, pred = _classes(y, n, 'y', vocab), _classes(pred, n, 'pred', vocab)
+    if k > 1 and not (y.dtype.kind in 'biuf' and np.isin(y, np.arange(k)).all()):
+        raise DataError(f'pred holds probabilities of {k} classes, so y must hold class numbers from 0 to {k - 1}')
     if (y.dtype.kind in 'OUS') != (pred.dtype.kind in 'OUS'):
         raise DataError(f'y holds {y[0]!r} and pred {pred[0]!r}: use names in both, or numbers in both')
     return (y != pred).astype(float)
 
-# %% ../nbs/22_slices.ipynb #36d2e685
+# %% ../nbs/22_slices.ipynb #cb600660
 def _features(data):
     "The columns by which to slice, as a DataFrame"
     import pandas as pd
@@ -244,12 +256,13 @@ def _features(data):
         skip = ('digest', 'id', 'parent_id', 'source_id', 'group', 'label', data.media if data.media != 'tokens' else 'tokens')
         flat = [f.name for f in data.table.schema if f.name not in skip and not t.is_nested(f.type) and not t.is_binary(f.type)]
         return data.table.select(flat).to_pandas() if flat else pd.DataFrame(index=range(len(data)))
-    if hasattr(data, 'iloc') and hasattr(data, 'columns'): df = data.reset_index(drop=True)
+    if hasattr(data, 'toarray'): raise DataError('this is a sparse matrix: pass its .toarray(), or fewer columns')
+    if hasattr(data, 'iloc'): df = (data if hasattr(data, 'columns') else data.to_frame()).reset_index(drop=True)
     else:
         try: df = pd.DataFrame(data if isinstance(data, dict) else {f'feature {i}': c for i, c in enumerate(np.asarray(data).T)})
         except ValueError as e: raise DataError(f'the columns of the features do not fit together: {e}') from None
-    df.columns = [_short(c) for c in df.columns]
     if not df.columns.is_unique: raise DataError(f'two columns are called {df.columns[df.columns.duplicated()][0]!r}: rename one of them')
+    df.columns = _distinct([_short(c) for c in df.columns])
     return df
 
 # %% ../nbs/22_slices.ipynb #62df9b19
@@ -442,7 +455,7 @@ def plot(self:Slices): # a matplotlib Figure
     plt.close(fig)
     return fig
 
-# %% ../nbs/22_slices.ipynb #65cca084
+# %% ../nbs/22_slices.ipynb #bbcaf2f0
 def class_counts(
     labels, # (n,) class numbers or names, or labelled `Samples`
     groups=None, # (n,) a group a row, e.g. language or site, or with `Samples` the name of a column; None: one column of all
@@ -451,25 +464,25 @@ def class_counts(
     "How many samples each class has in each group"
     import pandas as pd
     if isinstance(labels, Samples):
-        vocab = vocab or labels.vocab
+        vocab = labels.vocab if vocab is None else vocab
         groups, labels = labels[groups].to_pylist() if isinstance(groups, str) else groups, labels.labels
-    labels = pd.Series(np.asarray(labels))
-    if vocab and labels.dtype.kind in 'fiu': labels = _names(labels, vocab)
+    labels = pd.Series(np.asarray(labels, dtype=object)).infer_objects()
+    vocab = None if vocab is None else list(vocab)
+    if vocab: labels = _names(labels, vocab)
     groups = pd.Series(['all'] * len(labels) if groups is None else [_short('none' if g is None else g) for g in groups])
     if len(groups) != len(labels): raise DataError(f'{len(labels):,} labels and {len(groups):,} groups do not fit together')
     t = pd.crosstab(labels.rename('class'), groups.rename('group'))
     return t.reindex(vocab, fill_value=0).rename_axis('class') if vocab else t
 
-# %% ../nbs/22_slices.ipynb #d0708407
+# %% ../nbs/22_slices.ipynb #365d2984
 def _names(labels, vocab):
-    "Class numbers as names; missing ones (-1) as None"
+    "Class numbers, or names, as names; missing ones (None, -1) as None"
     import pandas as pd
-    known = labels.notna() & (labels != -1)
-    odd = known & ~labels.isin(range(len(vocab)))
-    if odd.any():
-        raise DataError(f'the label of row {odd.to_numpy().argmax()} is {labels[odd.to_numpy().argmax()]}, but there are '
-                        f'{len(vocab)} classes')
-    return pd.Series([vocab[int(v)] if k else None for v, k in zip(labels, known)], dtype=object)
+    numbers = labels.dtype.kind in 'biuf'
+    known = labels.notna() & ((labels != -1) if numbers else True)
+    odd = (known & ~labels.isin(range(len(vocab)) if numbers else vocab)).to_numpy()
+    if odd.any(): raise DataError(f'the label of row {odd.argmax()} is {labels[odd.argmax()]}, but the {len(vocab)} classes are others')
+    return pd.Series([(vocab[int(v)] if numbers else v) if k else None for v, k in zip(labels, known)], dtype=object)
 
 # %% ../nbs/22_slices.ipynb #b9fe391c
 def class_balance(
@@ -616,7 +629,7 @@ def diversity(
         return dict(rows=len(r), compared=m, vendi=vendi, distance=distance)
     return pd.DataFrame({n: one(r) for n, r in rows.items()}).T.astype(dict(rows=int, compared=int)).rename_axis('class')
 
-# %% ../nbs/22_slices.ipynb #0fe5c624
+# %% ../nbs/22_slices.ipynb #2baeac11
 def _delong(pos, neg):
     "AUC and its variance, from the scores of both classes (DeLong et al. 1988)"
     from scipy.stats import rankdata
@@ -636,6 +649,7 @@ def two_sample_auc(
     from scipy.stats import norm
     from sklearn.ensemble import ExtraTreesClassifier
     x, y = _pair(x, reference, max_rows, seed, 20)
+    if (k := len(np.unique(x, axis=0))) < 5: raise DataError(f'{k} different rows are too few to tell sets apart by a forest: compare their counts')
     folds, found = array_folds(x, y, 5, seed), []
     for k in range(5):
         tree = ExtraTreesClassifier(100, min_samples_leaf=3, random_state=seed).fit(x[folds != k], y[folds != k])
@@ -686,21 +700,34 @@ def _psi(t):
     p, q = ((t[:, j] + .5) / (t[:, j] + .5).sum() for j in (0, 1))
     return float(((p - q) * np.log(p / q)).sum())
 
-# %% ../nbs/22_slices.ipynb #ad64edaa
+# %% ../nbs/22_slices.ipynb #7df854dd
+def _of_counts(t):
+    "Total variation and p-value (chi-squared) of two columns of counts"
+    from scipy.stats import chi2_contingency
+    t = t[t.sum(1) > 0]
+    tv = abs(t[:, 0] / t[:, 0].sum() - t[:, 1] / t[:, 1].sum()).sum() / 2
+    return float(tv), float(chi2_contingency(t).pvalue) if len(t) > 1 else 1.
+
+def _of_values(u, v):
+    "Kolmogorov-Smirnov statistic and p-value of numbers, and their counts in tenths of the reference"
+    from scipy.stats import ks_2samp
+    if not min(len(u), len(v)): return 0., 1., np.array([[len(u), len(v)]])
+    edges = np.unique(np.quantile(v, np.arange(1, 10) / 10))
+    ks = ks_2samp(u, v, method='auto' if len(u) * len(v) < 1e6 else 'asymp')
+    return float(ks.statistic), float(ks.pvalue), np.column_stack([np.bincount(np.searchsorted(edges, w), minlength=len(edges) + 1) for w in (u, v)])
+
 def _shift(a, b):
-    "Statistic, PSI and p-value of one column"
-    import pandas as pd
-    from scipy.stats import chi2_contingency, ks_2samp
-    number, (u, v) = a.dtype.kind in 'fiu', (a.dropna(), b.dropna())
-    if not min(len(u), len(v)): return dict(kind='empty', statistic=np.nan, psi=np.nan, p=1.)
-    if number:
-        edges = np.unique(np.quantile(v, np.arange(1, 10) / 10))
-        t = np.column_stack([np.bincount(np.searchsorted(edges, w), minlength=len(edges) + 1) for w in (u, v)])
-        ks = ks_2samp(u, v, method='auto' if len(u) * len(v) < 1e6 else 'asymp')
-        return dict(kind='number', statistic=float(ks.statistic), psi=_psi(t[t.sum(1) > 0].astype(float)), p=float(ks.pvalue))
-    t = _shares(u, v)
-    tv = float(abs(t[:, 0] / t[:, 0].sum() - t[:, 1] / t[:, 1].sum()).sum() / 2)
-    return dict(kind='category', statistic=tv, psi=_psi(t), p=float(chi2_contingency(t).pvalue) if len(t) > 1 and t.sum(0).all() else 1.)
+    "Statistic, PSI and p-value of one column; a missing value is a value, too"
+    u, v = a.dropna(), b.dropna()
+    if not max(len(u), len(v)): return dict(kind='empty', statistic=np.nan, psi=np.nan, p=1.)
+    if a.dtype.kind not in 'fiu':
+        t = _shares(a.fillna(''), b.fillna(''))
+        return dict(kind='category', psi=_psi(t)) | dict(zip(('statistic', 'p'), _of_counts(t)))
+    ks, p, t = _of_values(u, v)
+    gone = np.array([[len(a) - len(u), len(b) - len(v)], [len(u), len(v)]], float)
+    tv, p_gone = _of_counts(gone)
+    t = np.vstack([t, gone[:1]])
+    return dict(kind='number', statistic=max(ks, tv), psi=_psi(t[t.sum(1) > 0].astype(float)), p=min(1., 2 * min(p, p_gone)) if gone[0].any() else p)
 
 # %% ../nbs/22_slices.ipynb #635d79be
 def column_shift(
@@ -769,10 +796,17 @@ def _class_numbers(counts):
     note = f'of {b["cells"]} of class x group; {b["thin_cells"]} more have fewer than 10'
     if counts.shape[1] > 1: yield 'empty cells', b['empty_cells'], None, None, note
 
-# %% ../nbs/22_slices.ipynb #499d9fcb
+# %% ../nbs/22_slices.ipynb #89664e64
+def _auc(x, r, seed):
+    "What tells the sets apart, or a note why that cannot be measured"
+    try: return two_sample_auc(x, r, seed=seed)
+    except DataError as e:
+        if min(len(x), len(r)) < 20: raise
+        return dict(auc=np.nan, low=np.nan, high=np.nan, note=str(e))
+
 def _reference_numbers(x, r, shift, seed):
-    auc, e, c = two_sample_auc(x, r, seed=seed), energy_test(x, r, seed=seed), density_coverage(x, r, min(5, len(r) - 1), seed=seed)
-    yield 'told apart from the reference (AUC)', auc['auc'], auc['low'], auc['high'], '0.5: like the reference'
+    auc, e, c = _auc(x, r, seed), energy_test(x, r, seed=seed), density_coverage(x, r, min(5, len(r) - 1), seed=seed)
+    yield 'told apart from the reference (AUC)', auc['auc'], auc['low'], auc['high'], auc.get('note', '0.5: like the reference')
     yield 'energy distance', e['distance'], None, None, f'p = {e["p"]:.3f} (small: not like the reference)'
     yield 'density', c['density'], None, None, '1 expected; less: samples far from the reference'
     yield 'coverage', c['coverage'], None, None, f'of the reference; {c["expected"]:.3f} expected of a set like it'
@@ -815,7 +849,7 @@ def _class_diversity(samples, x):
     known = samples.labels >= 0
     return diversity(x[known], [samples._label_name(v) for v in samples.labels[known]]) if known.any() else None
 
-# %% ../nbs/22_slices.ipynb #c24ad71d
+# %% ../nbs/22_slices.ipynb #bde021fb
 @patch
 def statement(self:DataQuality)->str: # a few sentences
     "The measures in words"
@@ -824,7 +858,7 @@ def statement(self:DataQuality)->str: # a few sentences
     if v.get('empty cells'): out.append(f'{int(v["empty cells"])} combinations of class and group are empty.')
     out.append(f'They are as varied as {v["Vendi score"]:.1f} samples without anything in common.')
     auc = 'told apart from the reference (AUC)'
-    if auc in v:
+    if np.isfinite(v.get(auc, np.nan)):
         low, high = self.numbers.low[auc], self.numbers.high[auc]
         out.append(f'A classifier {"tells" if low > .5 else "cannot tell"} them from the reference '
                    f'(AUC {v[auc]:.3f}, {low:.3f} to {high:.3f}); '

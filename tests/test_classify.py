@@ -103,7 +103,7 @@ def test_hostile_names_are_inert(found):
 
 def leaking(s): return {c for k, cs in zip(*map(preflight(s).get, ('kind', 'columns'))) if k in ('leak', 'suspect') for c in cs}
 
-class Training(Exception): pass
+class Training(BaseException): pass                                             # no failure of the model
 class Stop:
     def __init__(self, seed=0): pass
     def fit(self, X, y): raise Training
@@ -167,6 +167,86 @@ def test_text_among_numbers():
     with pytest.raises(DataError, match='does not hold what its type says|mixes types'):
         Samples.from_rows([dict(x='1', label=0), dict(x='two', label=1)], features=Features(dict(x=Value('float64'), label=ClassLabel(names=['a', 'b']))))
 
+def test_copies_that_are_no_exact_floats():
+    "A numeric copy of 25 classes, a copy of 40 rows, copies with some noise; no alarm where chance is enough."
+    r = np.random.default_rng(0)
+    y25, y3, y2 = r.integers(0, 25, 600), r.integers(0, 3, 40), r.integers(0, 2, 1000)
+    assert leaking((np.column_stack([r.normal(size=600), y25 * 2.]), y25)) == {'1'} and leaking((np.column_stack([r.normal(size=40), y3]), y3)) == {'1'}
+    noisy = np.where(r.random(1000) < .98, y2, 1 - y2) + 2 * r.integers(0, 2, 1000)                           # of four values, each for one class
+    f = preflight((np.column_stack([r.normal(size=1000), noisy]), y2))
+    assert f.kind.tolist() == ['suspect'] and f['columns'][0] == ['1']
+    rare = np.r_[np.zeros(24, int), 1]
+    assert not leaking((pd.DataFrame(dict(once=rare)), rare))
+
+def test_equal_without_the_dropped_column():
+    "Rows that only a number of the row made different stay in one fold once it is left out, and it is said."
+    from sklearn.neighbors import KNeighborsClassifier
+    r = np.random.default_rng(0)
+    X, y = pd.DataFrame(np.repeat(r.normal(size=(150, 5)), 2, 0), columns=list('abcde')), np.repeat(r.integers(0, 2, 150), 2)
+    X['rowno'] = r.permutation(300)
+    for data in ((X, y), Samples.from_pandas(X.assign(label=np.array(['p', 'q'])[y]))):
+        c = compare_classifiers(data, dict(near=KNeighborsClassifier(1)), drop=['rowno'])
+        assert c.table().accuracy['near'] < .65 and 'duplicates' in [f['kind'] for f in c.findings]
+
+def test_groups_of_a_pair():
+    g = np.repeat(np.arange(60), 5); r = np.random.default_rng(0)
+    X, y = r.normal(size=(60, 8))[g] + .1 * r.normal(size=(300, 8)), r.permutation(np.tile([0, 1], 30))[g]
+    assert compare_classifiers((X, y), ['knn']).table().accuracy['knn'] > .9
+    assert compare_classifiers((X, y), ['knn'], groups=g).table().accuracy['knn'] < .7
+    assert 'group' in preflight((pd.DataFrame(X).assign(group=g), y)).kind.tolist()
+    for bad, says in ((g[1:], 'one value for each'), ([None, *g[1:]], 'row 0 is missing')):
+        with pytest.raises(DataError, match=says): compare_classifiers((X, y), groups=bad)
+    with pytest.raises(DataError, match='column `group`'): compare_classifiers(wine(), groups=np.zeros(178))
+
+def test_words_that_are_none():
+    "Numbers in an object column are numbers; numbers as text and free text are said; a long cell takes no memory of all others."
+    import tracemalloc
+    r = np.random.default_rng(0); z = r.normal(size=400); y = (z > 0).astype(int)
+    X = pd.DataFrame(dict(o=z.astype(object), s=z.round(1).astype(str), t=[f'a great film {i}' for i in range(400)]))
+    f = preflight((X, y)).set_index('columns')
+    assert list(zip(f.index.map(lambda c: c[0]), f.kind))[:2] == [('s', 'mixed'), ('t', 'texts')] and 'stored as text' in f.says.iloc[0]
+    assert classify._frame(X)['o'].dtype == float
+    X = pd.DataFrame({f'c{i}': r.normal(size=400) for i in range(10)} | dict(t=['w' * 40_000] + [f'w {i % 7}' for i in range(399)]))
+    tracemalloc.start(); compare_classifiers((X, y), 'dummy'); peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    assert peak < 2e7
+
+@pytest.mark.parametrize('kind', ['object', 'Int64', 'float', 'category', 'frame', 'bool', 'boolean'])
+def test_labels_keep_their_type(kind):
+    X = np.random.default_rng(0).normal(size=(90, 2)); y = pd.Series(np.where(X[:, 0] > 0, 8, 10))
+    if kind.startswith('bool'): y = (y > 9).astype(object if kind == 'bool' else kind)
+    else: y = y.to_frame() if kind == 'frame' else y.astype(kind)
+    p = compare_classifiers((X, y), 'tree').fit_best().predict(X)
+    assert (p == np.asarray(y).ravel()).all() and p.dtype.kind == ('b' if kind.startswith('bool') else 'i')
+
+def test_labels_of_no_shape():
+    for y in (np.zeros((9, 2)), np.array([0., 1, np.inf] * 3)):
+        with pytest.raises(DataError, match='one class a row|quantities'): compare_classifiers((np.eye(9), y))
+
+# --- models ---
+
+def test_models_in_any_form():
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    made = classify._models(dict(a=RandomForestClassifier, b=KNeighborsClassifier))
+    assert (made['a'](3).n_estimators, made['a'](3).random_state) == (100, 3) and made['b'](3).n_neighbors == 5
+    assert list(classify._models([LogisticRegression(), 'tree'])) == ['LogisticRegression', 'tree'] and list(classify._models(LogisticRegression())) == ['LogisticRegression']
+    with pytest.raises(DataError, match='two models are called'): classify._models(['tree', 'tree'])
+
+def test_one_failing_model():
+    from sklearn.naive_bayes import MultinomialNB
+    with pytest.warns(DataWarning, match='nb failed'): r = compare_classifiers(wine(), dict(tree='tree', nb=MultinomialNB()))
+    assert r.table().index.tolist() == ['tree'] and 'nb failed and was left out: ValueError' in r.notes[-1] and list(r.models) == ['tree']
+    with pytest.raises(DataError, match='no model is left: nb failed'): compare_classifiers(wine(), dict(nb=MultinomialNB()))
+
+@pytest.mark.parametrize('kw,says', [(dict(seed=None), 'whole numbers'), (dict(n_splits=5.0), 'whole numbers'), (dict(metric='auroc'), 'all of one class')])
+def test_unusable_numbers(kw, says):
+    with pytest.raises(DataError, match=says): compare_classifiers((np.random.default_rng(0).normal(size=(30, 2)), ['a'] * 28 + ['b'] * 2), 'tree', **kw)
+
+def test_names_are_no_formulas():
+    r = compare_classifiers((rng.normal(size=(60, 2)), ['$\\foo$', 'b $_$'] * 30), {'$\\m$': 'tree', 'n': 'dummy'})
+    for fig in (r.plot(), r.plot_confusion(), r.plot_calibration()): fig.savefig(__import__("io").BytesIO())
+
 # --- scores ---
 
 def test_scores_against_scikit_learn():
@@ -179,6 +259,8 @@ def test_scores_against_scikit_learn():
         assert [*rank_scores(y, s).values()] == pytest.approx(want, abs=1e-12)
         c = calibration_scores(y, p)
         assert c['log_loss'] == pytest.approx(log_loss(y, p)) and c['brier'] == pytest.approx(((p - np.eye(k)[y])**2).sum(1).mean())
+    assert class_scores([0, 1], [0, 1], 2)['accuracy'] == rank_scores([0, 1], [[.9, .1], [.2, .8]])['auroc'] == 1
+    with pytest.raises(DataError, match='no probabilities'): calibration_scores([0, 1], [[5., -4], [.5, .5]])
     assert np.isnan(rank_scores(np.zeros(5, int), np.ones((5, 1)))['auroc'])
     assert calibration_scores(np.array([0, 1]), np.array([[1., 0], [1, 0]]))['ece'] == pytest.approx(.5)
 
@@ -256,6 +338,16 @@ def test_learner_shapes():
     with pytest.raises(DataError, match="did you mean 'conv'"): LearnerClassifier('convv', (4, 4)).fit(r.normal(size=(65, 16)), y)
     with pytest.raises(DataError, match='not trained'): LearnerClassifier().predict(r.normal(size=(2, 64)))
 
+def test_learner_refuses_and_leaves_alone():
+    import random
+    r = np.random.default_rng(0); X, y = r.normal(size=(66, 64)), np.tile([0, 1], 33)
+    before = random.getstate(); m = LearnerClassifier(epochs=1).fit(X.reshape(-1, 8, 8), y)
+    assert random.getstate() == before and m.predict(X.reshape(-1, 8, 8)).shape == (66,)
+    bad = X.copy(); bad[3, 2] = np.nan
+    for args, says in (((bad, y), 'first is row 3'), ((X, y[:5]), 'do not fit together'), ((X, y * 0), 'one class')):
+        with pytest.raises(DataError, match=says): LearnerClassifier(epochs=1).fit(*args)
+    with pytest.raises(DataError, match='first is row 3'): m.predict(bad)
+
 def test_nets_beside_classics():
     "An image net and a head on text features, on the same folds as the rest; boosting on sparse features."
     r = compare_classifiers(digits()[:400], dict(conv=LearnerClassifier('conv', epochs=8), dummy='dummy'), n_splits=2)
@@ -290,6 +382,24 @@ def test_new_rows(kept, table):
     (lambda d: d.assign(size=['x', *d['size'][1:].astype(str)]), "'size' holds numbers, and row 0 has 'x'"), (lambda d: digits()[:3], 'learned from features')])
 def test_unusable_new_rows(kept, table, change, says):
     with pytest.raises(DataError, match=says): kept.predict(change(table[0]))
+
+def test_new_rows_of_another_type():
+    "What was learned as words or as truth values is found again, whatever type it comes in."
+    z = np.random.default_rng(0).random(200) < .5
+    for learned, new in ((pd.Series(z).astype(object).where(np.arange(200) > 3, None), z), (np.where(z, '1234567', '7654321'), np.where(z, 1234567, 7654321)),
+                         (np.where(z, '1234567', '7654321'), np.where(z, 1234567., 7654321)), (z, pd.Series(z).astype(object).where(np.arange(200) > 3, None)), (z, z.astype(str))):
+        m = RowsClassifier(classifiers['tree'](0)).fit(pd.DataFrame(dict(f=learned)), z)
+        assert (m.predict(pd.DataFrame(dict(f=new))) == z)[4:].all(), (learned, new)
+
+def test_tables_in_any_form(kept, table):
+    df = table[0]; z = df[['size']].to_numpy()
+    assert (kept.predict(df.to_dict('records')) == kept.predict(df)).all() and (kept.predict(df.to_dict('list')) == kept.predict(df)).all()
+    with pytest.raises(DataError, match='no rows to predict'): kept.predict(df[:0])
+    with pytest.raises(DataError, match='are no table'): kept.predict(dict(size=[1], colour=['red', 'blue'], gap=[1]))
+    import scipy.sparse
+    with pytest.raises(DataError, match='sparse'): preflight((scipy.sparse.csr_matrix(z), table[1]))
+    twice = pd.DataFrame(np.c_[z, z], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')]))
+    for X in (df['size'], twice): assert not len(preflight((X, table[1])).query('kind == "duplicates"'))
 
 def test_estimator_conventions(table):
     from sklearn.base import clone
@@ -376,11 +486,50 @@ def test_what_cannot_be_loaded_is_not_saved(table, tmp_path):
     with pytest.raises(DataError, match='json.dumps'): save_classifier(m, tmp_path/'m')
     assert not list(tmp_path.iterdir())
 
+def test_overwrites_only_its_own(kept, tmp_path):
+    home = save_classifier(kept, tmp_path/'m')
+    (home/'thesis.txt').write_text('mine')
+    with pytest.raises(DataError, match='exists already'): save_classifier(kept, home, overwrite=True)
+    (home/'thesis.txt').unlink(); save_classifier(kept, home, 'second', overwrite=True)
+    assert (home/'README.md').read_text() == 'second'
+    foreign = tmp_path/'f'; foreign.mkdir(); (foreign/'config.json').write_text('{"mine": 1}')
+    with pytest.raises(DataError): save_classifier(kept, foreign, overwrite=True)
+    (tmp_path/'link').symlink_to(home)
+    with pytest.raises(DataError, match='link'): save_classifier(kept, tmp_path/'link', overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['f', 'link', 'm'] and (foreign/'config.json').exists()
+
+def test_manhattan_and_what_skops_cannot_write(table, tmp_path):
+    from sklearn.neighbors import KNeighborsClassifier
+    m = RowsClassifier(KNeighborsClassifier(metric='manhattan', algorithm='kd_tree')).fit(*table)
+    assert (load_classifier(save_classifier(m, tmp_path/'m')).predict(table[0]) == m.predict(table[0])).all()
+    m.model_.parts = {(0, 1): 2}
+    with pytest.raises(DataError, match='KNeighborsClassifier cannot be saved'): save_classifier(m, tmp_path/'n')
+
+def test_tampered_folders(kept, tmp_path):
+    "Whatever is written into the files, what is met is a DataError."
+    from safetensors.numpy import save_file
+    from pretrain_notes.samples import file_digest
+    r = np.random.default_rng(0)
+    net = RowsClassifier(LearnerClassifier('head', epochs=1)).fit(r.normal(size=(40, 3)), np.tile([0, 1], 20))
+    def folder(model, name): return save_classifier(model, tmp_path/name)
+    def sign(p): (p/'config.json').write_text(json.dumps(dict(files={f.name: file_digest(f) for f in p.iterdir() if f.name != 'config.json'})))
+    def refused(p, says):
+        with pytest.raises(DataError, match=says): load_classifier(p)
+    p = folder(kept, 'config')
+    for text in ('{"files": ["model.skops"]}', '{"files": null}', '[' * 100_000): (p/'config.json').write_text(text); refused(p, 'no folder that')
+    p = folder(kept, 'weights'); save_file({'x': np.zeros(3, np.float32)}, p/'model.safetensors'); sign(p); refused(p, 'belong together')
+    p = folder(net, 'none'); (p/'model.safetensors').unlink(); sign(p); refused(p, 'belong together')
+    p = folder(net, 'shape')
+    for shape in ([10**12], None, [-3], 'x'):
+        m = load_classifier(folder(net, f'shape {shape}')); m.model_.shape_ = shape; del m.model_.net_
+        forge(p, m); refused(p, 'are none that a net')
+    p = folder(kept, 'new'); forge(p, RowsClassifier(classifiers['tree'](0))); refused(p, 'not trained')
+
 def test_card(tmp_path):
-    y = np.array(['<script>alert(1)</script>', 'b|c\n# d'] * 30)
+    y = np.array(['<script>alert(1)</script>', 'b|c\n# d ![x](http://a/b.png)'] * 30)
     r = compare_classifiers((rng.normal(size=(60, 2)), y), ['tree'])
     text = (r.save_model(tmp_path/'m')/'README.md').read_text()
-    assert '<script' not in text and '\n# d' not in text and 'SHA-256' in text and '**Versions**: pretrain_notes' in text
+    assert '<script' not in text and '\n# d' not in text and '![x](' not in text and 'SHA-256' in text and '**Versions**: pretrain_notes' in text
     assert wine().rows_digest in (compare_classifiers(wine(), ['tree']).save_model(tmp_path/'w')/'README.md').read_text()
 
 # --- ten thousand classes ---

@@ -116,6 +116,22 @@ def test_names_numbers_probabilities():
     with pytest.raises(DataError, match='names in both'): find_slices(table(rng, 500), np.zeros(500, int), ['x'] * 500)
     assert find_slices(table(rng, 500), np.full(500, -1), np.ones(500)).errors.all()      # -1 and 1 are classes, too
 
+def test_predictions_of_every_shape():
+    "A column of predictions is one class a row; probabilities need class numbers from 0."
+    rng = np.random.default_rng(0); t = table(rng, 500); y = rng.integers(1, 4, 500); pred = np.where(rng.random(500) < .2, 1, y)
+    want = find_slices(t, y, pred).errors
+    for p in (pred[:, None], pd.DataFrame(dict(p=pred))): assert (find_slices(t, y, p).errors == want).all()
+    assert (find_slices(t, y - 1, np.eye(3)[pred - 1]).errors == want).all()
+    for bad in (y, y.astype(str), np.where(y > 1, 1, -1)):
+        with pytest.raises(DataError, match='class numbers from 0 to 2'): find_slices(t, bad, np.eye(3)[pred - 1])
+
+def test_names_that_shortening_makes_equal():
+    n, L, rng = 1200, 'x' * 70, np.random.default_rng(0)
+    g = np.repeat([0, 1, 2], 400); e = rng.random(n) < np.array([.5, .35, .02])[g]
+    f = find_slices(pd.DataFrame({L + 'a': np.array([L + '1', L + '2', L + '3'])[g], L + 'b': rng.normal(size=n)}), errors=e, depth=1)
+    assert len(set(f.candidates.slice)) == len(f.candidates) > 1
+    assert [len(f.rows(s)) for s in f.candidates.slice] == f.candidates.rows.tolist()
+
 def test_samples_stay_whole():
     "Copies and groups of samples never straddle the halves; rows and sheet are samples."
     rows = [dict(text=f'text {i // 3}', site='ab'[i % 7 == 0], group=None) for i in range(600)]
@@ -162,7 +178,7 @@ def test_many_categories_and_columns():
     (dict(groups=np.zeros(500)), '1 groups'), (dict(groups=[None] + list('a' * 499)), 'row 0'), (dict(groups=[1, 2]), 'groups must hold'),
     (dict(embeddings=np.full((500, 2), np.nan)), 'missing or infinite'), (dict(embeddings=np.ones((9, 2))), '9 rows where there are 500'),
     (dict(embeddings=[['a']] * 500), 'must be numbers'), (dict(min_rows=400), 'too few'), (dict(min_rows=1), 'at least 4'), (dict(depth=4), 'depth=4'),
-    (dict(bins=1), 'bins=1'), (dict(alpha=0), 'alpha=0'), (dict(features=np.ones((50, 2)), errors=np.ones(50)), 'too few'),
+    (dict(features=__import__('scipy.sparse').sparse.eye(500)), 'sparse'), (dict(bins=1), 'bins=1'), (dict(alpha=0), 'alpha=0'), (dict(features=np.ones((50, 2)), errors=np.ones(50)), 'too few'),
     (dict(features=pd.DataFrame(index=range(500))), 'no column to slice by'), (dict(features=pd.DataFrame(dict(a=[[1]] * 500))), "'a' holds lists"),
     (dict(features=pd.DataFrame(np.ones((500, 2)), columns=['a', 'a'])), 'two columns'), (dict(features=dict(a=[1], b=[1, 2])), 'do not fit together')])
 def test_refuses(change, message):
@@ -205,6 +221,9 @@ def test_balance():
     assert class_balance(class_counts(np.zeros(50)))['effective_classes'] == 1
     assert class_balance(class_counts(np.arange(10_000)))['effective_classes'] == pytest.approx(10_000)
     assert class_counts([0, -1, 1], vocab=['a', 'b']).to_numpy().sum() == 2
+    for labels, vocab in (([True, False], ['n', 'y']), (pd.Series([0, 1], dtype=object), ('n', 'y')), (pd.Series([0, 1], dtype='Int64'), np.array(['n', 'y'])), (['n', None, 'y'], ['n', 'y'])):
+        assert class_counts(labels, vocab=vocab)['all'].to_dict() == dict(n=1, y=1)
+    with pytest.raises(DataError, match='row 2 is zz'): class_counts(['a', 'b', 'zz'], vocab=['a', 'b'])
     with pytest.raises(DataError, match='row 1 is 7'): class_counts([0, 7], vocab=['a', 'b'])
     with pytest.raises(DataError, match='fit together'): class_counts([0, 1], ['a'])
     with pytest.raises(DataError, match='no sample'): class_balance([[0, 0]])
@@ -244,6 +263,8 @@ def test_column_shift():
     a, b = table(rng, 500), table(rng, 500)
     s = column_shift(a.assign(d=a.d * 2, c='x', none=np.nan), b.assign(none=np.nan))
     assert set(s.index[s.p < .05]) == {'c', 'd'} and s.kind['none'] == 'empty' and s.p['none'] == 1
+    gone = column_shift(a, a.assign(a=a.a.where(rng.random(500) < .2), b=a.b.where(rng.random(500) < .2, None), c=None, d=np.nan))
+    assert (gone.p < 1e-6).all() and (gone.psi > .5).all() and (gone.statistic > .7).all()
     with pytest.raises(DataError, match="no column 'b'"): column_shift(a, b.drop(columns='b'))
 
 def test_diversity():
@@ -257,6 +278,12 @@ def test_texts_without_spaces():
     assert q.numbers.value['Vendi score'] > 10 and data_quality(zh, en).numbers.value['told apart from the reference (AUC)'] > .95
     copies = Samples.from_rows([dict(text='同一句话') for _ in range(30)])
     assert data_quality(copies).numbers.value['Vendi score'] == pytest.approx(1)
+
+def test_few_different_rows():
+    "What cannot be measured is noted; the other measures are there."
+    t = pd.DataFrame(dict(a=[0, 1] * 40, b=[0, 0, 1, 1] * 20)); q = data_quality(t, t)
+    auc = q.numbers.loc['told apart from the reference (AUC)']
+    assert np.isnan(auc.value) and 'different rows are too few' in auc.note and q.numbers.value['energy distance'] < 1e-9 and q.statement() and q._repr_html_()
 
 def test_data_quality():
     d = digits(); half = np.random.default_rng(0).random(len(d)) < .5

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/data.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/94_data.all.ipynb #4e7e32c1
+# %% ../../nbs/94_data.all.ipynb #5428b0a5
 from ..samples import *
 from ..steps import *
 from ..datasets import *
@@ -20,7 +20,9 @@ from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..classify import *
+from ..imbalance import *
+from ..slices import *
 from ..standards.check import *
 
-# %% ../../nbs/94_data.all.ipynb #ade6b7da
+# %% ../../nbs/94_data.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/text.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/93_text.all.ipynb #aab2fd53
+# %% ../../nbs/93_text.all.ipynb #f19849cc
 from fastai.text.all import *
 from ..samples import *
 from ..steps import *
@@ -21,7 +21,9 @@ from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..classify import *
+from ..imbalance import *
+from ..slices import *
 from ..standards.check import *
 
-# %% ../../nbs/93_text.all.ipynb #bf25f8cc
+# %% ../../nbs/93_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
