@@ -75,7 +75,7 @@ def _said(name):
     from pretrain_notes.classify import DataWarning, compare_classifiers
     from pretrain_notes.datasets import load_samples
     from sklearn.base import BaseEstimator
-    class Training(Exception): pass
+    class Training(BaseException): pass
     class Stop(BaseEstimator):
         def fit(self, X, y): raise Training
     with warnings.catch_warnings(record=True, action='always') as said:

@@ -13,6 +13,8 @@ from ..samples import *
 from ..steps import *
 from ..loaders import *
 from ..datasets import *
+from ..augment import *
+from ..stream import *
 from ..annotate.tasks import *
 from ..annotate.store import *
 from ..annotate.widgets import *
@@ -22,9 +24,16 @@ from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..classify import *
+from ..imbalance import *
+from ..slices import *
 from ..objective import *
+from ..supervised import *
 from ..autoencoder import *
+from ..gan import *
 from ..contrastive import *
+from ..masked import *
+from ..weights import *
+from ..checkpoint import *
 from ..transfer import *
 from ..standards.check import *
 
