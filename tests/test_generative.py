@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pretrain_notes.autoencoder import VAE, Autoencoder, Decoder, show_reconstructions, show_rows
 from pretrain_notes.datasets import digits
-from pretrain_notes.gan import GAN, Critic, Sampler, frechet_distance, gan_learner
+from pretrain_notes.gan import GAN, Critic, SampleRecorder, frechet_distance, gan_learner
 from pretrain_notes.masked import MaskedAutoencoder, from_patches, show_masked, sincos_positions, to_patches, vit_encoder
 from pretrain_notes.objective import make_encoder, pretrain_learner
 from pretrain_notes.samples import DataError, Samples
@@ -148,7 +148,7 @@ def test_gan_penalty():
 def test_gan_average():
     "Samples come from the average, which follows the generator."
     set_seed(0)
-    frames = Sampler(4)
+    frames = SampleRecorder(4)
     learn = gan_learner(loaders(8, 8, 1), cbs=[frames])
     before = learn.model.sample(4)
     fit(learn, 2)

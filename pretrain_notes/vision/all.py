@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/vision.all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/92_vision.all.ipynb #e5f08aaa
+# %% ../../nbs/92_vision.all.ipynb #68a3c0f7
 from fastai.vision.all import *
 from ..samples import *
 from ..steps import *
@@ -37,5 +37,5 @@ from ..checkpoint import *
 from ..transfer import *
 from ..standards.check import *
 
-# %% ../../nbs/92_vision.all.ipynb #ade6b7da
+# %% ../../nbs/92_vision.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
