@@ -33,8 +33,7 @@ def _pack(o, tensors):
     if o is None or isinstance(o, (bool, int, float, str)): return o
     if isinstance(o, dict): return dict(dict=[[k, _pack(v, tensors)] for k, v in o.items()])
     if isinstance(o, (list, tuple, L)):
-        if len(o) > 64 and all(isinstance(v, float) for v in o): return dict(floats=keep(torch.tensor(list(map(float, o)),
-            dtype=torch.float64)))
+        if len(o) > 64 and all(isinstance(v, float) for v in o): return dict(floats=keep(torch.tensor(list(o), dtype=torch.float64)))
         return {'tuple' if isinstance(o, tuple) else 'list': [_pack(v, tensors) for v in o]}
     raise DataError(f'a {type(o).__name__} in the state of the training cannot be saved without pickle')
 
@@ -64,7 +63,7 @@ def _callbacks(learn):
     return [(f'callback {n} {i}', c) for n, cs in by.items() for i, c in enumerate(cs) if n != 'Checkpoint']
 
 _kinds = {torch.Generator: (lambda g: g.get_state(), lambda g, s: g.set_state(s)),
-    random.Random: (lambda g: g.getstate(), lambda g, s: g.setstate(s)),
+          random.Random: (lambda g: g.getstate(), lambda g, s: g.setstate(s)),
           np.random.Generator: (lambda g: g.bit_generator.state, lambda g, s: setattr(g.bit_generator, 'state', s))}
 
 def _generators(learn):
@@ -75,8 +74,7 @@ def _generators(learn):
 def _random_state(learn):
     kind, key, *rest = np.random.get_state()
     return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        numpy=(kind, key.tolist(), *rest),
-                python=random.getstate(), own={n: get(g) for n, (g, get, _) in _generators(learn).items()})
+                numpy=(kind, key.tolist(), *rest), python=random.getstate(), own={n: get(g) for n, (g, get, _) in _generators(learn).items()})
 
 def _set_random_state(learn, s):
     torch.set_rng_state(s['torch'])
@@ -127,7 +125,7 @@ def _state(learn, start):
     if 'hypers' in opt: opt['hypers'] = _hypers(learn.opt)
     scaler = getattr(learn, 'scaler', None)
     return dict(model=dict(learn.model.state_dict()), opt=opt, grads=_grads(learn.model), train_iter=learn.train_iter,
-        scaler=scaler.state_dict() if scaler is not None else None,
+                scaler=scaler.state_dict() if scaler is not None else None,
                 counters=_changed(_counters(learn), start), history=_history(getattr(learn, 'recorder', None)), random=_random_state(learn))
 
 # %% ../nbs/39_checkpoint.ipynb #b6287704
@@ -146,8 +144,8 @@ def _set_opt(learn, sd, changed):
     now, opt = _hypers(learn.opt), learn.opt
     if 'hypers' in sd:
         at = [p.device for p, *_ in opt.all_params()]
-        sd = dict(hypers=L(sd['hypers']), state=[{k: v.to(d, copy=True) if torch.is_tensor(v) else v for k, v in p.items()} for p,
-            d in zip(sd['state'], at, strict=True)])
+        sd = dict(hypers=L(sd['hypers']),
+                  state=[{k: v.to(d, copy=True) if torch.is_tensor(v) else v for k, v in p.items()} for p, d in zip(sd['state'], at, strict=True)])
     opt.load_state_dict(sd)
     if changed:
         for k in now[0]: opt.set_hyper(k, [h[k] for h in now])
@@ -185,18 +183,22 @@ class Checkpoint(Callback):
         self.done, self.saved = self._newest()
         if self.done: self._sit_out()
 
-    def before_epoch(self):
-        if self.epoch >= self.done: return
-        # the table shows it again
-        if self.saved['history']: self.recorder.log = L(self.epoch, *self.saved['history']['values'][self.epoch])
-        raise CancelEpochException()
+# %% ../nbs/39_checkpoint.ipynb #c8e15b0d
+@patch
+def before_epoch(self:Checkpoint):
+    if self.epoch >= self.done: return
+    if self.saved['history']:                                       # the table shows it again
+        self.recorder.log = L(self.epoch, *self.saved['history']['values'][self.epoch])
+    raise CancelEpochException()
 
-    def after_epoch(self):
-        if self.epoch < self.done - 1: return
-        if self.epoch == self.done - 1: self._go_on()
-        elif (self.epoch + 1) % self.every == 0 or self.epoch == self.n_epoch - 1: self.save()
+@patch
+def after_epoch(self:Checkpoint):
+    if self.epoch < self.done - 1: return
+    if self.epoch == self.done - 1: self._go_on()
+    elif (self.epoch + 1) % self.every == 0 or self.epoch == self.n_epoch - 1: self.save()
 
-    def after_fit(self): self.learn.fits_done, self.saved = self.fit_no + 1, None
+@patch
+def after_fit(self:Checkpoint): self.learn.fits_done, self.saved = self.fit_no + 1, None
 
 # %% ../nbs/39_checkpoint.ipynb #21544380
 _keys = 'model opt grads train_iter scaler counters history random began'.split()
