@@ -132,7 +132,7 @@ def _fit_run(parts, seed, width, n, passes, bs, shift, again):
     from fastai.torch_core import set_seed
     from pretrain_notes.loaders import ImageTensors, tensor_dataloaders
     from pretrain_notes.supervised import HardExamples, RandomShift, shifted_preds
-    from pretrain_notes.transfer import _NoValidation
+    from pretrain_notes.transfer import NoValidation
     set_seed(seed)
     start = time.process_time()
     train, test = (ImageTensors(torch.tensor(x)[:, None], torch.tensor(y), list(range(10))) for x, y in parts.values())
@@ -140,7 +140,7 @@ def _fit_run(parts, seed, width, n, passes, bs, shift, again):
     hard = HardExamples(*n) if isinstance(n, tuple) else None
     dls.train.n = len(train) if hard else min(n, len(train))
     learn = _fit_learner(dls, width)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(passes, 1e-2, cbs=[_NoValidation(), *([hard] if hard else [])])
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(passes, 1e-2, cbs=[NoValidation(), *([hard] if hard else [])])
     probs, y = shifted_preds(learn, share=again)
     return time.process_time() - start, float((probs.argmax(1) == y).float().mean())
 

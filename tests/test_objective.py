@@ -434,6 +434,22 @@ def test_label_efficiency(samples, parts, plain):
     with pytest.raises(DataError, match='how='): label_efficiency(labelled, test_dl, dict(a=fresh), how='magic')
     with pytest.raises(DataError, match='one label is too few'): fine_tune_score(fresh(0), labelled, [3], test_dl, 1e-3)
 
+def test_a_fitted_head_is_the_linear_probe(samples, parts):
+    from pretrain_notes.transfer import fit_head, fine_tune_score
+    labelled, test = samples.dataloaders(bs=50, device='cpu'), parts['test']
+    set_seed(0)
+    encoder = make_encoder(size=8, width=8).train()
+    for b in list(labelled.train) * 3: encoder(b[0])               # batch normalisation has seen the data, as after pretraining
+    learn = fit_head(encoder_learner(labelled, encoder), C=.1)
+    with learn.no_bar(), learn.no_logging(): fitted = learn.validate(dl=labelled.test_dl(test, with_labels=True))[1]
+    y, y_new = labelled.train_ds.y, test.labels
+    x, x_new = (embed(encoder, labelled, s) for s in (samples.by_split()['train'], test))
+    assert abs(fitted - linear_probe(x, y, x_new, y_new, C=.1)) < .01 and fitted > .5
+    rows = draw_labels(y, 100)
+    scores = [fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-4, 2, head=h) for h in ('fresh', 'fitted')]
+    assert scores[1] > scores[0] + .2                              # two small steps leave it where it was
+    with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-3, head='new')
+
 def test_one_draw_repeated_has_no_interval(samples, parts, plain):
     "All labels and encoders that are not made anew: every draw is the same, which is one draw."
     from pretrain_notes.transfer import label_efficiency
