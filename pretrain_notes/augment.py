@@ -63,15 +63,18 @@ def _sideways(x):
 # %% ../nbs/04_augment.ipynb #b04dcf33
 def _images(x):
     "A batch as plain floats in 0..1; raises `DataError` where it is no batch of images"
-    if not isinstance(x, torch.Tensor) or x.ndim != 4: raise DataError(f'a batch of images is a tensor (n, channels, height, width), this is {_about(x)}')
+    if not isinstance(x, torch.Tensor) or x.ndim != 4:
+        raise DataError(f'a batch of images is a tensor (n, channels, height, width), this is {_about(x)}')
     x = x.as_subclass(torch.Tensor)
-    if x.shape[1] not in (1, 3): raise DataError(f'images have 1 channel (grey) or 3 (RGB), these have {x.shape[1]}: convert them, e.g. with mode="RGB"')
+    if x.shape[1] not in (1, 3):
+        raise DataError(f'images have 1 channel (grey) or 3 (RGB), these have {x.shape[1]}: convert them, e.g. with mode="RGB"')
     if min(x.shape[-2:]) < 2: raise DataError(f'images of {x.shape[-2]} x {x.shape[-1]} pixels are too small to augment')
     if x.dtype == torch.uint8: return x
     if not x.is_floating_point(): raise DataError(f'images are uint8 in 0..255 or floats in 0..1, these are {x.dtype}: cast them')
     if len(x):
         lo, hi = map(float, x.aminmax())
-        if not (lo >= -1e-4 and hi <= 1 + 1e-4): raise DataError(f'floats must lie in 0..1, these go from {lo:.3g} to {hi:.3g}: augment before normalising')
+        if not (lo >= -1e-4 and hi <= 1 + 1e-4):
+            raise DataError(f'floats must lie in 0..1, these go from {lo:.3g} to {hi:.3g}: augment before normalising')
     return x.float()
 
 def _about(x): return f'of shape {tuple(x.shape)}' if hasattr(x, 'shape') else f'a {type(x).__name__}'
@@ -123,7 +126,9 @@ def gaussian_blur(
     x = _floats(x)
     sigma, y = _each(sigma, len(x), x.device), x.transpose(0, 1)
     if len(x) and float(sigma.min()) <= 0: raise DataError('sigma must be above 0: leave out images that shall stay as they are')
-    for _ in range(2): y = _sideways(_mix_rows(y, _bags(*_gaussian_taps(sigma, y.shape[2], _limit(radius, sigma, y.shape[2])), len(y), y.shape[2])))
+    for _ in range(2):
+        size = y.shape[2]
+        y = _sideways(_mix_rows(y, _bags(*_gaussian_taps(sigma, size, _limit(radius, sigma, size)), len(y), size)))
     return y.transpose(0, 1).contiguous()
 
 def _limit(radius, sigma, size): return _radius(sigma.max(), size) if radius is None else min(radius, size - 1)
@@ -157,7 +162,8 @@ def _on_planes(op, x, factor, low, high, name):
     "Apply an operation on planes to a copy of a batch"
     y = _floats(x)
     f = _each(factor, len(y), y.device)
-    if len(f) and not (float(f.min()) >= low and float(f.max()) <= high): raise DataError(f'{name} factors lie in {low}..{high}, these go from {float(f.min()):.3g} to {float(f.max()):.3g}')
+    least, most = map(float, f.aminmax()) if len(f) else (1., 1.)
+    if not (least >= low and most <= high) and len(f): raise DataError(f'{name} factors lie in {low}..{high}, these go from {least:.3g} to {most:.3g}')
     planes = y.transpose(0, 1).flatten(2).clone(memory_format=torch.contiguous_format)
     if len(y): op(planes, f[:, None])
     return planes.view(y.shape[1], len(y), *y.shape[2:]).transpose(0, 1).contiguous()
@@ -311,7 +317,7 @@ class BatchAugment(DisplayedTransform):
         ratio:tuple=(3/4, 4/3), # width / height of a window
         flip:float=0., # probability to mirror left to right
         affine:dict=None, # arguments of `random_affine`, e.g. dict(rotate=15, shear=10); None: none
-        jitter:tuple=None, # strengths of brightness, contrast, saturation (factors 1 - s .. 1 + s) and hue (-s .. s), in an order that up to 256 images share
+        jitter:tuple=None, # strengths of brightness, contrast, saturation (factors 1 - s .. 1 + s), hue (-s .. s); up to 256 images share an order
         p_jitter:float=.8, # probability of the jitter
         gray:float=0., # probability to become grey
         blur:float=0., # probability to be blurred
@@ -334,7 +340,8 @@ def _check(self:BatchAugment):
         if not 0 <= getattr(self, k) <= 1: raise DataError(f'{k}={getattr(self, k)} is a probability: it must lie in 0..1')
     for k, low, high in (('scale', 0, 1), ('area', 0, 1), ('ratio', 0, math.inf), ('sigma', 0, math.inf)):
         v = getattr(self, k)
-        if v is not None and not low < v[0] <= v[1] <= high: raise DataError(f'{k}={v} must be a smallest and a largest value above {low}' + f', at most {high}' * (high == 1))
+        if v is not None and not low < v[0] <= v[1] <= high:
+            raise DataError(f'{k}={v} must be a smallest and a largest value above {low}' + f', at most {high}' * (high == 1))
     if self.size is not None and self.size < 2: raise DataError(f'size={self.size} must be at least 2 pixels')
     if self.jitter is None: return
     if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > .5:
@@ -353,7 +360,8 @@ def draw(self:BatchAugment,
 )->dict: # name -> floats (n,); `order` numbers permutations of brightness, contrast, saturation, hue, -1: no jitter; `theta` is (n, 2, 3)
     "Draw the parameters of n images"
     us = torch.rand(57, n, generator=self.generator)
-    top, left, height, width, _ = _boxes(us[:22], h, w, self.scale, self.ratio) if self.scale else (*torch.tensor([0., 0, h, w])[:, None].expand(4, n), 1)
+    whole = torch.tensor([0., 0, h, w])[:, None].expand(4, n)
+    top, left, height, width = _boxes(us[:22], h, w, self.scale, self.ratio)[:4] if self.scale else whole
     u, hit = iter(us[22:35]), lambda p: (next(u) < p).float()
     p = dict(top=top, left=left, height=height, width=width, flip=hit(self.flip), gray=hit(self.gray), solarized=hit(self.solarized))
     p['sigma'] = hit(self.blur) * (self.sigma[0] + next(u) * (self.sigma[1] - self.sigma[0]))
@@ -392,7 +400,8 @@ def apply(self:BatchAugment,
     key = {k: p[k].cpu().numpy() for k in ('order', 'gray', 'sigma')}
     at = np.lexsort((key['sigma'], key['order']))                  # what happens to an image decides where it is worked on
     rows, key = torch.from_numpy(at), {k: v[at] for k, v in key.items()}
-    work = _Work(x, {k: p[k][rows].to(x.device) for k in self._needed(p)}, key, self._taps(p, rows, x, out), rows.to(x.device) % max(1, len(x)))
+    needed = {k: p[k][rows].to(x.device) for k in self._needed(p)}
+    work = _Work(x, needed, key, self._taps(p, rows, x, out), rows.to(x.device) % max(1, len(x)))
     scale = None if mean is None else [(float(1 / s), float(-m / s)) for m, s in zip(mean, std)]
     with torch.inference_mode():                                   # no operation below is to be recorded: each costs less
         for s in _slices(key, out):

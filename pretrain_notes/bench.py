@@ -236,7 +236,7 @@ def tables(self:BenchResult): # two DataFrames: rows, bars
     "The result to look at"
     import pandas as pd
     num = lambda v: f'{v:.0f}' if 1000 <= abs(v) < 1e7 else f'{v:.3g}'
-    span = lambda r, k: '{} ({} to {})'.format(*map(num, (r[k], *r['spread'][k])))
+    span = lambda r, k: '{} ({} to {})'.format(*map(num, (r[k], *r['spread'][k]))) if r['repeats'] > 1 else num(r[k])
     rows = [dict(metric=r['metric'], **{k: span(r, k) for k in ('ours', 'peer')}, of=f"{r['peer_name']} {r['peer_version']}".strip(),
                  ratio=span(r, 'ratio'), repeats=r['repeats']) for r in self.results]
     bars = [dict(bar=b['bar'], goal=num(b['goal']), value=num(b['value']), holds='yes' if b['holds'] else 'NO') for b in self.bars]
@@ -287,7 +287,9 @@ def plot(self:BenchResult): # a matplotlib Figure
         ax.plot([low, high], [i, i], color='tab:blue', lw=2, alpha=.5, solid_capstyle='butt')
         ax.plot(r['ratio'], i, 'o', color='tab:blue')
         if b := goals.get(r['metric']): ax.plot([b['goal']] * 2, [i - .35, i + .35], color='tab:green' if b['holds'] else 'tab:red', lw=2)
-    _ratio_axis(ax, [r['metric'] for r in rows], [v for r in rows for v in (r['ratio'], *r['spread']['ratio'])])
+    of = [r['metric'] for r in rows]
+    names = [m + f' ({r["peer_name"]})' * (of.count(m) > 1) for m, r in zip(of, rows)]                  # two peers of one metric
+    _ratio_axis(ax, names, [v for r in rows for v in (r['ratio'], *r['spread']['ratio'])])
     plt.close(fig)
     return fig
 

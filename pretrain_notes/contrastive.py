@@ -40,7 +40,7 @@ class TwoViews(Objective):
 
     def forward(self, *views): return self.projector(self.encoder(self.joined(views))).chunk(2)
 
-# %% ../nbs/34_contrastive.ipynb #a5144acc
+# %% ../nbs/34_contrastive.ipynb #52181c60
 @patch
 def joined(self:TwoViews, views):
     "Both views as one batch; raises `DataError` for another number of views, and in training for a single image"
@@ -150,7 +150,7 @@ class BYOL(TwoViews):
         self.predictor = mlp_head(self.dim, 2 * self.dim, self.dim)
         self.target = deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
 
-# %% ../nbs/34_contrastive.ipynb #6d7ea3cc
+# %% ../nbs/34_contrastive.ipynb #a978922d
 @patch
 @torch.no_grad()
 def follow(self:BYOL):

@@ -115,7 +115,7 @@ def gan_learner(
     kw = dict(opt_func=partial(Adam, mom=0., sqr_mom=.99, eps=1e-8), wd=0.) | kw
     return pretrain_learner(dls, objective or GAN(), cbs=[AverageGenerator(), *L(cbs)], splitter=split, **kw)
 
-# %% ../nbs/33_gan.ipynb #092e6813
+# %% ../nbs/33_gan.ipynb #e939eab1
 @patch
 @torch.no_grad()
 def sample(self:GAN,

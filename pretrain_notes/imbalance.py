@@ -70,7 +70,7 @@ def tail_recall(
     with warnings.catch_warnings(action='ignore'):
         return {k: float(np.nanmean(v)) for k, v in zip(('head', 'middle', 'tail', 'balanced_accuracy'), (*parts, recall))}
 
-# %% ../nbs/21_imbalance.ipynb #e5afce4a
+# %% ../nbs/21_imbalance.ipynb #2c5629df
 def plot_recall(
     y, # int (n,), true class numbers
     preds:dict, # name to predicted class numbers (n,); two or three read best
@@ -269,7 +269,7 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         return self
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
 
-# %% ../nbs/21_imbalance.ipynb #77634ab9
+# %% ../nbs/21_imbalance.ipynb #59f6aca3
 @patch
 def _train(self:TorchClassifier, X, codes, loss):
     "AdamW on random batches, with one cycle of the learning rate"
@@ -352,7 +352,7 @@ def cheapest(
     p = _checked_probabilities(p)
     return (p @ _checked_costs(costs, p.shape[1])).argmin(1)
 
-# %% ../nbs/21_imbalance.ipynb #4e6a2f6f
+# %% ../nbs/21_imbalance.ipynb #2df09680
 def cost_curve(
     y, # (n,), 0 or 1, the truth
     p, # (n,), probabilities of 1
@@ -371,7 +371,7 @@ def cost_curve(
     middle = np.r_[1.0000001, (p[o][1:] + p[o][:-1]) / 2, 0]
     return pd.DataFrame(dict(threshold=middle[last], cost=total[last] / len(y)))
 
-# %% ../nbs/21_imbalance.ipynb #984672e9
+# %% ../nbs/21_imbalance.ipynb #2e569dde
 class CostSensitive(ClassifierMixin, BaseEstimator):
     "A classifier that says what is cheapest, its threshold chosen on out-of-fold predictions of the training rows"
     def __init__(self,
@@ -437,7 +437,7 @@ def _spread(log_p, codes):
     z = log_p[:, 1] - log_p[:, 0]
     return min(2., 1.4826 * float(np.median(abs(z - np.array([np.median(z[codes == c]) for c in (0, 1)])[codes]))))
 
-# %% ../nbs/21_imbalance.ipynb #e19e25c5
+# %% ../nbs/21_imbalance.ipynb #feb7e32a
 class LongTailClassifier(ClassifierMixin, BaseEstimator):
     "Any classifier with probabilities, for unbalanced classes: pairs, half weights, half shift, and a margin of standard errors"
     def __init__(self,
@@ -463,7 +463,7 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
         return self
     def predict(self, X): return self.classes_[self._log_scores(X).argmax(1)]
 
-# %% ../nbs/21_imbalance.ipynb #773611c7
+# %% ../nbs/21_imbalance.ipynb #07d5c750
 @patch
 def _log_scores(self:LongTailClassifier, X):
     "Sums over pairs, scaled so that two classes give their logit"

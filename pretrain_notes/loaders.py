@@ -31,7 +31,7 @@ def random_affine(
     scale:tuple=(.9, 1.1), # side of the window that is cut out, relative to the image: below 1 zooms in
     shift:float=.08, # fraction of the side, either way
     shear:float=0, # degrees either way
-    flip:bool=False, # mirror every second image
+    flip:bool=False, # mirror each image with probability 1/2
     device=None, # where to draw
     generator:torch.Generator=None # None: torch's own
 )->torch.Tensor: # (n, 2, 3), for `F.affine_grid` on square images
@@ -52,7 +52,7 @@ class Augment(DisplayedTransform):
         scale=(.9, 1.1), # window side relative to the image
         shift=.08, # fraction of the side
         shear=0, # degrees either way
-        flip=False, # mirror every second image
+        flip=False, # mirror each image with probability 1/2
         light=.1, # brightness, added, 0..1
         contrast=.2, # multiplied by 1 - contrast .. 1 + contrast
         noise=0., # standard deviation of added noise, 0..1
@@ -103,6 +103,7 @@ class ImageTensors:
     def __len__(self): return len(self.x)
     def __getitem__(self, i): return (*[_kind(self.x)(self.x[i])] * self.views, TensorCategory(self.y[i]))
     def decode(self, o, full=True): return _decode(o, self.vocab)
+    def new_empty(self): return ImageTensors(self.x[:0].clone(), self.y[:0].clone(), self.vocab, self.views)     # for `Learner.export`
     @property
     def n_inp(self): return self.views
     @property
@@ -257,9 +258,17 @@ def _stats(x):
     mean = (counts * v).sum(1) / n
     return mean.float(), (((counts * v**2).sum(1) / n - mean**2).clamp(min=1e-6)).sqrt().float()
 
+def _on_images(f):
+    "A plain function or module as a transform of training images; fastai alone would apply it to targets and in validation too"
+    if isinstance(f, (Transform, type)): return f
+    def encodes(x:TensorImage): return f(x)
+    t = Transform(encodes, split_idx=0)
+    t.order = 20
+    return t
+
 def _after(x, augment, batch_tfms, stats=None):
     "Transforms of a batch: to floats, augmentation, normalisation by the statistics of the training images"
-    tfms = [IntToFloatTensor(), *L(augment), *L(batch_tfms)]
+    tfms = [IntToFloatTensor(), *L(augment).map(_on_images), *L(batch_tfms)]
     if any(isinstance(t, Normalize) for t in tfms): return tfms
     return [*tfms, Normalize.from_stats(*(stats or _stats(x)), dim=1, ndim=4, cuda=False)]
 
@@ -280,7 +289,7 @@ def dataloaders(self:Samples,
     size:int=None, # side in pixels; None: the images have one size already
     mode:str=None, # 'L' or 'RGB'; None: as the first image
     views:int=1, # views of each image in a batch, each augmented on its own (2 for contrastive objectives)
-    augment=None, # for training batches: an `Augment` or another transform of a batch, or a list of them, one a view
+    augment=None, # for training batches: an `Augment`, another transform or a function of a batch, or a list of them, one a view
     item_tfms=None, # fastai transforms of one image (`Resize(224)`, ...): items are then decoded one by one
     batch_tfms=None, # fastai transforms of a batch, after `augment`
     device=None, # None: the GPU where there is one

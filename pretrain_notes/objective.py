@@ -389,7 +389,7 @@ def draw_labels(
     for c in np.unique(y[order]): turn[order[y[order] == c]] = np.arange((y[order] == c).sum())
     return np.sort(order[np.argsort(turn[order], kind='stable')][:n])
 
-# %% ../nbs/30_objective.ipynb #31a3ddd1
+# %% ../nbs/30_objective.ipynb #d3dcbd21
 def _paired(a, b):
     "Mean of a - b in points, its interval, number of pairs; scores that are the same in every draw are one draw, repeated"
     x = (np.asarray(a) - np.asarray(b)) * 100
@@ -403,7 +403,11 @@ def _says(d):
 
 class ProbeComparison:
     "Probe scores of several encoders on the same draws of labels"
-    def __init__(self, scores, n_labels, how): store_attr()
+    def __init__(self,
+        scores, # DataFrame: encoder, draw, accuracy
+        n_labels, # samples a draw
+        how # 'linear' or 'knn'
+    ): store_attr()
 
     def table(self):
         "Mean and spread of each encoder; its difference to the first one in points, with a 95 % interval, paired by draw"
@@ -587,7 +591,7 @@ def _judge(self:CollapseWatch, now):
                   'apart (negatives, a variance term, a predictor with stopped gradient), whether the learning rate is too high, and '
                   'whether the batch is too small', stacklevel=2)
 
-# %% ../nbs/30_objective.ipynb #a0a81881
+# %% ../nbs/30_objective.ipynb #5d70e6e0
 class Classifier(nn.Module):
     "An encoder with a linear head"
     def __init__(self, encoder, n, c): super().__init__(); self.encoder, self.head = encoder, nn.Linear(n, c)

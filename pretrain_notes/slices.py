@@ -876,13 +876,14 @@ def _repr_html_(self:DataQuality):
     t = self.numbers.to_html(float_format=lambda v: f'{v:,.0f}' if v % 1 == 0 else f'{v:.3f}', na_rep='')
     return f'<p>{escape(self.statement())}</p>{t}{"".join(f"<p>Note: {escape(n)}.</p>" for n in self.notes)}'
 
-# %% ../nbs/22_slices.ipynb #594791b0
+# %% ../nbs/22_slices.ipynb #2c758d53
 @patch
 def plot(self:DataQuality): # a matplotlib Figure
     "Counts and diversity by class, and the shift of each column, as far as there are any"
     import matplotlib.pyplot as plt
     n = None if self.counts is None else self.counts.sum(axis=1).to_frame('n')
-    of = ((n, 'n', 'samples'), (self.diversity, 'vendi', 'Vendi score'), (self.shift, 'statistic', 'shift (KS or total variation)'))
+    diversity = self.diversity if self.diversity is None or n is None else self.diversity.reindex(n.index, fill_value=0)      # beside one another
+    of = ((n, 'n', 'samples'), (diversity, 'vendi', 'Vendi score'), (self.shift, 'statistic', 'shift (KS or total variation)'))
     parts = [(t[c].iloc[:40], title) for t, c, title in of if t is not None]
     if not parts: raise DataError('there are neither classes nor columns to draw: look at `numbers`')
     high = 1 + .22 * max(len(v) for v, _ in parts)

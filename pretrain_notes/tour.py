@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/tour.html.md"""
 # %% auto #0
 __all__ = ['drop_unusable', 'cap_rows', 'shrink', 'fingerprint', 'render_report', 'tour']
 
-# %% ../nbs/90_tour.ipynb #8a577c33
+# %% ../nbs/90_tour.ipynb #022c76c9
 import base64, html, json, os, shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from .samples import DataError, Samples, digest, did_you_mean, write_json
 from .steps import Run, step
 
-# %% ../nbs/90_tour.ipynb #5ca70eaf
+# %% ../nbs/90_tour.ipynb #faeaef47
 _caps = dict(train=20_000, valid=2_000, test=5_000)     # rows of a part, so that the tour stays a tour on large sets
 _smallest_class, _folds, _side, _dpi = 10, 5, 32, 160
 
@@ -63,7 +63,7 @@ def shrink(
     small = Samples.from_arrays(x)
     return samples.with_column('image', small['image']).with_column('digest', small['digest'])
 
-# %% ../nbs/90_tour.ipynb #63d641d9
+# %% ../nbs/90_tour.ipynb #1462a908
 def _only_classes_used(samples):
     "Class names without those that nobody has"
     used = np.unique(samples.labels)
@@ -95,7 +95,7 @@ def _read(folder, data, seed, fingerprint):
         quarantined=int(len(found.quarantined)), reasons=found.quarantined.reason.value_counts().to_dict(), shrunk=size is not None,
         left_out={r['reason']: n for s in used.steps for r, n in _reasons(s)})
 
-# %% ../nbs/90_tour.ipynb #b5db22fc
+# %% ../nbs/90_tour.ipynb #0612292a
 def _name(data): return Path(str(data)).name or 'data'
 
 def _reasons(s):
@@ -128,7 +128,7 @@ def _axes(w, h, *shape):
     plt.close(fig)
     return fig, ax
 
-# %% ../nbs/90_tour.ipynb #3d8cb8c5
+# %% ../nbs/90_tour.ipynb #25b517f9
 def fingerprint(
     data # a name, or a folder
 )->str: # digest of names, sizes and times of the files, or the name
@@ -140,7 +140,7 @@ def fingerprint(
         except OSError: return p.relative_to(root).as_posix(), None, None
     return digest(sorted(state(Path(d)/f) for d, _, fs in os.walk(root) for f in fs))
 
-# %% ../nbs/90_tour.ipynb #2b7f8b7d
+# %% ../nbs/90_tour.ipynb #67624973
 def _check(folder, read, seed):
     "Stage 2: the core rules on the data, and on a copy with planted defects"
     from pretrain_notes.standards.check import check, missed, plant_defects
@@ -162,7 +162,7 @@ def _found(report):
 
 def _load(read, name='samples'): return Samples.load(read.folder/(name if read['shrunk'] else 'small'))
 
-# %% ../nbs/90_tour.ipynb #cf748403
+# %% ../nbs/90_tour.ipynb #b9b4c25e
 def _annotate(folder, read, labels, seed):
     "Stage 3: a few labels, and a model's proposals for the rest"
     from pretrain_notes.annotate.store import LabelStore, propose, simulate_annotator
@@ -186,7 +186,7 @@ def _annotate(folder, read, labels, seed):
     store.close()
     return result
 
-# %% ../nbs/90_tour.ipynb #507ec16a
+# %% ../nbs/90_tour.ipynb #12685fca
 def _pixels(samples): return samples.images().reshape(len(samples), -1) / np.float32(255)
 
 def _proposer(seed):
@@ -207,7 +207,7 @@ def _coverage(sure, right):
     ax.set(xlabel='% of proposals accepted, surest first', ylabel='% of these right')
     return fig
 
-# %% ../nbs/90_tour.ipynb #59e802d8
+# %% ../nbs/90_tour.ipynb #81c13891
 def _quality(folder, read, seed, rate=.1, cap=10_000):
     "Stage 4: spoil labels, find them again"
     from sklearn.ensemble import ExtraTreesClassifier
@@ -225,7 +225,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     score = score_issues(issues, wrong)
     return dict(labels=len(s), planted=int(wrong.sum()), flagged=int(issues.flagged.sum()), **score, chance=float(wrong.mean()), found=bool(score['average_precision'] >= 3 * wrong.mean()))
 
-# %% ../nbs/90_tour.ipynb #ad297496
+# %% ../nbs/90_tour.ipynb #d3760da7
 def _classify(folder, read, seed, cap=3_000):
     "Stage 5: tree, SVM and net on the same folds"
     from pretrain_notes.classify import compare_classifiers
@@ -237,7 +237,7 @@ def _classify(folder, read, seed, cap=3_000):
     c.plot().savefig(folder/'classifiers.png', dpi=_dpi)
     return dict(samples=len(s), folds=_folds, table=c.table().reset_index().to_dict('records'), statement=c.statement())
 
-# %% ../nbs/90_tour.ipynb #ac9e1a75
+# %% ../nbs/90_tour.ipynb #706ecf96
 def _encoder(read, seed):
     from fastai.torch_core import set_seed
     from pretrain_notes.objective import make_encoder
@@ -261,7 +261,7 @@ def _train(name, objective, dls, steps, seed):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(min(100, max(1, round(steps / len(dls.train)))), 5e-3)
     return [float(v[0]) for v in learn.recorder.values]
 
-# %% ../nbs/90_tour.ipynb #69822523
+# %% ../nbs/90_tour.ipynb #35176800
 def _pretrain(folder, read, seed):
     "Stage 6: a reconstruction and a contrastive objective, without labels"
     from fastai.torch_core import set_seed
@@ -281,7 +281,7 @@ def _pretrain(folder, read, seed):
     show_reconstructions(made['autoencoder'][0], plain.valid.one_batch()[0]).savefig(folder/'reconstructions.png', dpi=_dpi)
     return dict(losses={n: dict(first=v[0], last=v[-1], epochs=len(v)) for n, v in losses.items()}, **_probes(folder, encoders, plain, s, seed))
 
-# %% ../nbs/90_tour.ipynb #eb4e775b
+# %% ../nbs/90_tour.ipynb #5961e960
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
     "kNN and linear probe of each encoder, and a map of each"
     from pretrain_notes.objective import embed, knn_probe, linear_probe, plot_embedding
@@ -312,7 +312,7 @@ def _views(dls, n=10):
         for ax, im in zip(row, ims): ax.imshow(im.permute(1, 2, 0).clamp(0, 255).byte().numpy().squeeze(), cmap='gray', vmin=0, vmax=255); ax.axis('off')
     return fig
 
-# %% ../nbs/90_tour.ipynb #0b75b9cc
+# %% ../nbs/90_tour.ipynb #9c28b4f9
 def _transfer(folder, read, pretrain, labels, seed, seeds=10):
     "Stage 7: fine-tuning with few labels against from scratch, paired"
     from safetensors.torch import load_model
@@ -331,7 +331,7 @@ def _transfer(folder, read, pretrain, labels, seed, seeds=10):
     return dict(labels=n, tested=s.split_counts()['test'], table=t.table().reset_index(names='start').to_dict('records'), statement=t.statement(),
         differences={a: dict(difference=float(v.difference), low=float(v.low), high=float(v.high), pairs=int(v.pairs)) for a, v in d.iterrows()})
 
-# %% ../nbs/90_tour.ipynb #dd733b01
+# %% ../nbs/90_tour.ipynb #5fc18e60
 def _publish(folder, read):
     "Stage 8: the data set by the standard, read back from another place"
     import logging
@@ -345,7 +345,7 @@ def _publish(folder, read):
     return dict(rows=len(samples), records=compare_records(there, samples), files=sorted(p.relative_to(there).as_posix() for p in there.rglob('*') if p.is_file()),
         valid=not any(f.rule == 'mlcroissant' for f in report.errors), findings=_found(report)['findings'])
 
-# %% ../nbs/90_tour.ipynb #9642df57
+# %% ../nbs/90_tour.ipynb #5db81cfa
 _style = '''body{font:16px/1.55 system-ui,"Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
 h1{font-size:1.9rem;margin:0 0 .2rem}h2{font-size:1.25rem;margin:2.4rem 0 .4rem;border-top:1px solid #dfe4ea;padding-top:1.2rem}
 p{margin:.4rem 0 .8rem}table{border-collapse:collapse;margin:.6rem 0 1rem;font-size:.92rem;display:block;overflow-x:auto}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #edf0f3;overflow-wrap:break-word;max-width:32rem}
@@ -373,7 +373,7 @@ class _Page:
         width = round(Image.open(file).width / _dpi * 96)                     # so that letters have one size in all figures
         self.add(f'<figure><img width="{width}" alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>')
 
-# %% ../nbs/90_tour.ipynb #d6ea90e1
+# %% ../nbs/90_tour.ipynb #05372418
 def _intro(p):
     r = p.report
     missed = [x['rule'] for x in r['check']['planted'] if not x['found']] + ['label noise'] * (not r['quality']['found'])
@@ -401,7 +401,7 @@ def _findings(p, path):
     rows = [(*(html.escape(f[k]) for k in ('rule', 'severity', 'where', 'message')), p.n(f'{path}/findings/{i}/rows')) for i, f in enumerate(p.at(path)['findings'])]
     p.table(['rule', 'severity', 'where', 'what', 'rows'], rows) if rows else p.add('<p>Nothing.</p>')
 
-# %% ../nbs/90_tour.ipynb #b3997e07
+# %% ../nbs/90_tour.ipynb #d1d3d018
 def _annotate_part(p, at):
     p.add(f'<h2 id="annotate">3 · Annotate</h2><p>A simulated annotator labelled {p.n("annotate/labels")} samples ({p.pct("annotate/right")} right, {p.n("annotate/median_seconds", ".1f")} s each). A model that saw only those proposed '
           f'labels for the other {p.n("annotate/proposals")}: {p.pct("annotate/proposals_right")} of its proposals are right, {p.pct("annotate/surest_half_right")} of the surer half.</p>')
@@ -420,7 +420,7 @@ def _classify_part(p, at):
     p.table([html.escape(str(k)) for k in t[0]], [[p.n(f'classify/table/{i}/{k}', '.3f') if isinstance(v, float) else html.escape(str(v)) for k, v in row.items()] for i, row in enumerate(t)])
     p.figure(at['classify']/'classifiers.png', 'Scores fold by fold. Differences are judged in pairs, on the same folds.')
 
-# %% ../nbs/90_tour.ipynb #a500045d
+# %% ../nbs/90_tour.ipynb #3f9f2b88
 def _pretrain_part(p, at):
     probes = p.report['pretrain']['probes']
     p.add(f'<h2 id="pretrain">6 · Pretrain</h2><p>Two objectives on the training part, without a label. The probes were fitted on {p.n("pretrain/probe_labels")} labelled samples and scored on {p.n("pretrain/probe_scored")} others; the random encoder is the mark to beat.</p>')
@@ -444,7 +444,7 @@ def _publish_part(p, at):
     if r['findings']: _findings(p, 'publish')
     p.table(['file'], [[html.escape(f)] for f in r['files']])
 
-# %% ../nbs/90_tour.ipynb #22ef4754
+# %% ../nbs/90_tour.ipynb #6a6ff1ab
 _order = ['read', 'check', 'annotate', 'quality', 'classify', 'pretrain', 'transfer', 'publish']
 
 def render_report(
@@ -461,7 +461,7 @@ def render_report(
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{csp}"><meta name="viewport" content="width=device-width,initial-scale=1">'
             f'<title>pretrain_notes: the tour of {html.escape(report["read"]["data"])}</title><style>{_style}</style></head><body>{"".join(p.parts)}</body></html>\n')
 
-# %% ../nbs/90_tour.ipynb #45c05476
+# %% ../nbs/90_tour.ipynb #40b75c37
 @contextmanager
 def _threads(n):
     "torch on `n` threads, and as before afterwards"
@@ -480,7 +480,7 @@ def _folder(out):
     except OSError as e: raise DataError(f'the folder {out} cannot be made: {e.strerror}') from None
     return out
 
-# %% ../nbs/90_tour.ipynb #8acf838f
+# %% ../nbs/90_tour.ipynb #f8ce04bf
 def tour(
     data='digits', # 'digits', 'mnist', another named set of images, or a folder with one folder of images a class
     out='tour', # folder for stages and report; a second call goes on from what is there
@@ -503,7 +503,7 @@ def tour(
             stages = _stages(run, r, seed, labels, seeds)
         return _finish(out, stages, seed)
 
-# %% ../nbs/90_tour.ipynb #a82a3bfd
+# %% ../nbs/90_tour.ipynb #67caf961
 def _stages(run, r, seed, labels, seeds):
     "The stages after the first"
     c = run.stage(_check, r, name='check', seed=seed)

@@ -78,8 +78,10 @@ def fit_head(
 )->Learner: # the same, its linear head set
     "Start the head as the linear probe of the frozen encoder, so that training need not unlearn random numbers (Kumar et al. 2022)"
     ds, head, device = learn.dls.train_ds, learn.model.head, learn.dls.device
-    if not isinstance(ds, ImageTensors): raise DataError('the head is fitted to data in memory: take loaders of some labelled samples for it')
-    x = torch.from_numpy(_features(learn.model.encoder, learn.dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab)), device))     # not augmented
+    if not isinstance(ds, ImageTensors):
+        raise DataError('the head is fitted to data in memory: take loaders of some labelled samples for it')
+    plain = learn.dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab))        # not augmented
+    x = torch.from_numpy(_features(learn.model.encoder, plain, device))
     y, mean, std = ds.y.cpu(), x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
     x, c = (x - mean) / std, head.out_features
     wb = _fit_softmax(x, y, c, C or _choose_penalty(x, y, c))
@@ -90,7 +92,12 @@ def fit_head(
 # %% ../nbs/40_transfer.ipynb #f2716760
 class Transfer:
     "Scores of several starting points on the same label draws, and what can be said of their differences"
-    def __init__(self, scores, chosen, n_labels, baseline): store_attr()
+    def __init__(self,
+        scores, # DataFrame: start, seed, accuracy
+        chosen, # start -> dict(lr, head)
+        n_labels, # labels of each fine-tuning
+        baseline # the start that the others are compared with
+    ): store_attr()
 
     @property
     def arms(self): return list(self.chosen)
@@ -143,7 +150,8 @@ def plot(self:Transfer): # a matplotlib Figure
 def _score(make, dls, seed, dl, lr, head, n, steps, epochs=0, **kw):
     "One fine-tuning of a fresh start on a draw of n labels: (accuracy, CPU seconds)"
     set_seed(seed)
-    return _fine_tune(make(seed), dls, draw_labels(_classes(dls), n, seed), dl, lr, max(steps, epochs * -(-n // dls.train.bs)), seed, head, **kw)
+    rows, steps = draw_labels(_classes(dls), n, seed), max(steps, epochs * -(-n // dls.train.bs))
+    return _fine_tune(make(seed), dls, rows, dl, lr, steps, seed, head, **kw)
 
 def _choose(make, dls, lrs, heads, draws, **how):
     "The learning rate and head that are best on draws that are not reported, on the validation part"
@@ -178,7 +186,12 @@ def compare_transfer(
 # %% ../nbs/40_transfer.ipynb #f727ad90
 class LabelEfficiency:
     "Scores of several starting points at several shares of the labels, on the same draws"
-    def __init__(self, scores, chosen, how, baseline): store_attr()
+    def __init__(self,
+        scores, # DataFrame: start, labels, draw, accuracy
+        chosen, # (start, labels) -> dict(lr, head); empty for frozen features
+        how, # 'fine_tune', 'linear' or 'knn'
+        baseline # the start that the others are compared with
+    ): store_attr()
 
     def table(self):
         "Mean and spread of each starting point at each share, and the learning rate and head that were chosen"
@@ -265,7 +278,8 @@ def label_efficiency(
         for n in counts if how == 'fine_tune' else ():
             this = dict(n=n, steps=steps, epochs=epochs, **kw)
             chosen[a, n] = _choose(make, dls, lrs, heads, tune_draws, **this)
-            rows += [dict(start=a, labels=n, draw=d, accuracy=_score(make, dls, d, test_dl, **chosen[a, n], **this)[0]) for d in range(draws)]
+            score = lambda d: _score(make, dls, d, test_dl, **chosen[a, n], **this)[0]
+            rows += [dict(start=a, labels=n, draw=d, accuracy=score(d)) for d in range(draws)]
             bar.update()
     bar.close()
     return LabelEfficiency(pd.DataFrame(rows), chosen, how, next(iter(arms)))
@@ -273,7 +287,10 @@ def label_efficiency(
 # %% ../nbs/40_transfer.ipynb #bc12ab38
 class TimeToAccuracy:
     "Accuracy over training time for several starting points, with and without the cost of pretraining"
-    def __init__(self, runs, cost): store_attr()
+    def __init__(self,
+        runs, # DataFrame: start, steps, draw, lr, head, accuracy, seconds
+        cost # start -> CPU seconds of its pretraining
+    ): store_attr()
 
     def curve(self):
         "Mean accuracy and CPU seconds of each starting point at each budget of steps"

@@ -48,6 +48,16 @@ def test_navbar():
     items = QUARTO['website']['navbar'].get('left', []) + QUARTO['website']['navbar'].get('right', [])
     assert not [o['href'] for o in items if o['href'].endswith('.ipynb') and not (ROOT/'nbs'/o['href']).is_file()]
 
+def test_pages_show_no_private_signatures(tmp_path):
+    "nbdev documents every patched function; `__exit__`, and the module that a notebook runs in, say nothing to a reader."
+    nb = json.loads(notebook('#| echo: false\nshow_doc(Prefetch.__exit__)', 'show_doc(_Bytes.show)', 'show_doc(Stream.some_name)', 'x'))
+    nb['cells'][3]['outputs'] = [dict(output_type='execute_result', execution_count=1, metadata={}, data={'text/plain': ['<__main__.Stream>']})]
+    (tmp_path/'05_a.ipynb').write_text(json.dumps(nb), encoding='utf-8')
+    docs.stage_nb(tmp_path/'05_a.ipynb', tmp_path/'a.ipynb', CFG)
+    shown = cells(tmp_path/'a.ipynb')
+    assert [source(c) for c in shown[1:]] == ['show_doc(Stream.some_name)', 'x']
+    assert ''.join(shown[-1]['outputs'][0]['data']['text/plain']) == '<Stream>'
+
 # ---------------------------------------------------------------- the notebooks, without building anything
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_links(path):

@@ -196,3 +196,24 @@ def test_a_quarter_turn_of_an_oblong_image():
     x = torch.zeros(1, 1, 32, 96); x[..., 12:20, 40:56] = 1
     y = loaders._warp(x, torch.tensor([[[0., -1, 0], [1, 0, 0]]]))[0, 0] > .5
     assert (int(y.any(1).sum()), int(y.any(0).sum())) == (16, 8)
+
+def test_a_plain_function_augments_training_images_only():
+    from torchvision.transforms import v2
+    for f in (lambda x: x * 0 + .5, v2.Lambda(lambda x: x * 0 + .5)):
+        for views in (1, 2):
+            dls = digits().dataloaders(bs=8, augment=f, views=views, device='cpu')
+            *xs, y = dls.one_batch()
+            assert all(float(x.std()) < 1e-6 for x in xs) and len(y.unique()) > 1
+            *xs, y = dls.valid.one_batch()
+            assert all(float(x.std()) > .5 for x in xs) and y.dtype == torch.int64
+
+def test_export_leaves_the_images_behind(tmp_path):
+    from fastai.learner import load_learner
+    from pretrain_notes.objective import encoder_learner, make_encoder
+    s = digits()
+    learn = encoder_learner(s.dataloaders(bs=64, augment=Augment(rotate=10), device='cpu'), make_encoder(size=8, width=8))
+    learn.export(tmp_path/'learner.pkl')
+    assert (tmp_path/'learner.pkl').stat().st_size < 200_000       # the images alone are more
+    again = load_learner(tmp_path/'learner.pkl')
+    ours, theirs = (l.get_preds(dl=l.dls.test_dl(s[:50]))[0] for l in (learn, again))
+    assert torch.allclose(ours, theirs, atol=1e-6)

@@ -36,14 +36,20 @@ def links_cell(cfg, name):
     return mk_cell(f'::: {{.page-links}}\n[Open in Colab]({colab.url(cfg, name)}){{.colab-badge}} '
                    f'[Notebook on GitHub]({cfg.git_url}/blob/{cfg.branch}/nbs/{name}){{.source-badge}}\n:::', 'markdown')
 
+def _documents_private(cell):
+    "Whether nbdev put the signature of a private or special method here: `show_doc(Prefetch.__exit__)`"
+    return bool(cell.cell_type == 'code' and re.search(r'^show_doc\([\w.]*\b_', cell.source, re.M))
+
 def stage_nb(src, dest, cfg):
     "Write a processed notebook as a page: links that stay in the site, and the badges under the title."
     nb = read_nb(src)
+    nb.cells = [c for c in nb.cells if not _documents_private(c)]
     for c in nb.cells:
         if c.cell_type == 'markdown': c.source = relink(c.source, cfg)
         for o in c.get('outputs', []):
             for k, v in (o.get('data') or {}).items():
-                if k in ('text/markdown', 'text/html'): o['data'][k] = relink(_joined(v), cfg)
+                if k.startswith('text/'): v = o['data'][k] = _joined(v).replace('__main__.', '')        # where a page's own classes live
+                if k in ('text/markdown', 'text/html'): o['data'][k] = relink(v, cfg)
     first = nb.cells[0].cell_type == 'raw' if nb.cells else False
     nb.cells.insert(int(first), links_cell(cfg, src.name))
     write_nb(nb, dest)
