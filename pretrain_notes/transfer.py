@@ -14,6 +14,7 @@ from time import process_time
 import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
+from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelValidException
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
@@ -53,17 +54,17 @@ def fine_tune_score(
     steps:int=240, # optimiser steps
     seed:int=0, # for batches and augmentation
     head:str='fresh', # 'fresh', random numbers; 'fitted', see `fit_head`
-    **kw # for `encoder_learner`: `loss_func`, `wd`, ...
+    **kw # for `encoder_learner`: `loss_func`, `wd`, `cbs`, ...
 )->float: # accuracy on `dl`, 0..1
     "Train an encoder with a linear head on few labels, all layers, and score it once"
     return _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head, **kw)[0]
 
-def _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head='fresh', **kw):
+def _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head='fresh', cbs=None, **kw):
     "(accuracy, CPU seconds of the training)"
     if head not in ('fresh', 'fitted'): raise DataError(f'head={head!r}: it is "fresh" or "fitted"')
     few, started = _subset(dls, rows), process_time()
     set_seed(seed)
-    learn = encoder_learner(few, encoder, cbs=NoValidation(), **kw)
+    learn = encoder_learner(few, encoder, cbs=[NoValidation(), *L(cbs)], **kw)
     if head == 'fitted': fit_head(learn)
     set_seed(seed)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps / len(few.train))), lr)

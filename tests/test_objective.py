@@ -450,6 +450,15 @@ def test_a_fitted_head_is_the_linear_probe(samples, parts):
     assert scores[1] > scores[0] + .2                              # two small steps leave it where it was
     with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-3, head='new')
 
+def test_callbacks_of_a_comparison(samples, parts):
+    from fastai.callback.mixup import MixUp
+    from pretrain_notes.transfer import compare_transfer
+    labelled = samples.dataloaders(bs=50, device='cpu')
+    t = compare_transfer(labelled, labelled.test_dl(parts['test']), dict(a=lambda s: make_encoder(size=8, width=8)), 40, 2, lrs=(5e-3,), steps=4,
+        cbs=MixUp(.4), wd=.1)
+    assert len(t.scores) == 2 and 'lr' in t.table() and 'head' in t.table()
+
+
 def test_one_draw_repeated_has_no_interval(samples, parts, plain):
     "All labels and encoders that are not made anew: every draw is the same, which is one draw."
     from pretrain_notes.transfer import label_efficiency
