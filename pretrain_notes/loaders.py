@@ -260,7 +260,8 @@ def _stats(x):
 
 def _on_images(f):
     "A plain function or module as a transform of training images; fastai alone would apply it to targets and in validation too"
-    if isinstance(f, (Transform, type)): return f
+    if isinstance(f, type): f = f()
+    if isinstance(f, Transform): return f
     def encodes(x:TensorImage): return f(x)
     t = Transform(encodes, split_idx=0)
     t.order = 20

@@ -59,9 +59,10 @@ def fine_tune_score(
     "Train an encoder with a linear head on few labels, all layers, and score it once"
     return _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head, **kw)[0]
 
-def _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head='fresh', cbs=None, **kw):
+def _fine_tune(encoder, dls, rows, dl, lr, steps, seed, head='fresh', cbs=None, metrics=None, **kw):
     "(accuracy, CPU seconds of the training)"
     if head not in ('fresh', 'fitted'): raise DataError(f'head={head!r}: it is "fresh" or "fitted"')
+    if metrics is not None: raise DataError('fine-tunings are compared by accuracy: leave metrics out')
     few, started = _subset(dls, rows), process_time()
     set_seed(seed)
     learn = encoder_learner(few, encoder, cbs=[NoValidation(), *L(cbs)], **kw)
@@ -78,12 +79,16 @@ def fit_head(
     C:float=None # inverse strength of the L2 penalty, on standardised features; None: chosen on fifths of the rows
 )->Learner: # the same, its linear head set
     "Start the head as the linear probe of the frozen encoder, so that training need not unlearn random numbers (Kumar et al. 2022)"
-    ds, head, device = learn.dls.train_ds, learn.model.head, learn.dls.device
+    ds, head, device = learn.dls.train_ds, getattr(learn.model, 'head', None), learn.dls.device
+    if not isinstance(head, torch.nn.Linear) or head.bias is None:
+        raise DataError('only a linear head with a bias can be fitted, as `encoder_learner` makes it')
     if not isinstance(ds, ImageTensors):
         raise DataError('the head is fitted to data in memory: take loaders of some labelled samples for it')
     plain = learn.dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab))        # not augmented
     x = torch.from_numpy(_features(learn.model.encoder, plain, device))
-    y, mean, std = ds.y.cpu(), x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
+    if not torch.isfinite(x).all(): raise DataError('the features are not finite: the encoder holds NaN, or its training diverged')
+    y, mean, std = ds.y.cpu(), x.mean(0), x.std(0, correction=0)
+    std[std < 1e-6 * (1 + mean.abs())] = torch.inf                         # constant features say nothing
     x, c = (x - mean) / std, head.out_features
     wb = _fit_softmax(x, y, c, C or _choose_penalty(x, y, c))
     w = wb[:-1] / std[:, None]                                             # for features as they are
@@ -156,7 +161,9 @@ def _score(make, dls, seed, dl, lr, head, n, steps, epochs=0, **kw):
 
 def _choose(make, dls, lrs, heads, draws, **how):
     "The learning rate and head that are best on draws that are not reported, on the validation part"
-    options = [dict(lr=lr, head=h) for lr in lrs for h in heads]
+    heads = [heads] if isinstance(heads, str) else heads
+    options = [dict(lr=lr, head=h) for lr in np.atleast_1d(lrs).tolist() for h in heads]
+    if not options: raise DataError('there is nothing to choose from: give at least one learning rate and one head')
     if len(options) == 1: return options[0]
     return max(options, key=lambda o: np.mean([_score(make, dls, 10_000 + s, dls.valid, **o, **how)[0] for s in range(draws)]))
 

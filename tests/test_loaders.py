@@ -199,7 +199,9 @@ def test_a_quarter_turn_of_an_oblong_image():
 
 def test_a_plain_function_augments_training_images_only():
     from torchvision.transforms import v2
-    for f in (lambda x: x * 0 + .5, v2.Lambda(lambda x: x * 0 + .5)):
+    class Half(torch.nn.Module):
+        def forward(self, x): return x * 0 + .5
+    for f in (lambda x: x * 0 + .5, v2.Lambda(lambda x: x * 0 + .5), Half):
         for views in (1, 2):
             dls = digits().dataloaders(bs=8, augment=f, views=views, device='cpu')
             *xs, y = dls.one_batch()

@@ -450,6 +450,16 @@ def test_a_fitted_head_is_the_linear_probe(samples, parts):
     assert scores[1] > scores[0] + .2                              # two small steps leave it where it was
     with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-3, head='new')
 
+def test_a_fitted_head_leaves_constant_features_alone(samples):
+    from pretrain_notes.transfer import fit_head
+    class Constant(torch.nn.Module):
+        def __init__(self): super().__init__(); self.encoder = make_encoder(size=8, width=8)
+        def forward(self, x): x = self.encoder(x); return torch.cat([x, x.new_full((len(x), 4), 1.7)], 1)
+    learn = fit_head(encoder_learner(samples.dataloaders(bs=50, device='cpu'), Constant()), C=.1)
+    assert float(learn.model.head.weight[:, -4:].abs().max()) == 0
+    learn.model.head = torch.nn.Linear(68, 10, bias=False)
+    with pytest.raises(DataError, match='linear head with a bias'): fit_head(learn)
+
 def test_callbacks_of_a_comparison(samples, parts):
     from fastai.callback.mixup import MixUp
     from pretrain_notes.transfer import compare_transfer
@@ -457,6 +467,8 @@ def test_callbacks_of_a_comparison(samples, parts):
     t = compare_transfer(labelled, labelled.test_dl(parts['test']), dict(a=lambda s: make_encoder(size=8, width=8)), 40, 2, lrs=(5e-3,), steps=4,
         cbs=MixUp(.4), wd=.1)
     assert len(t.scores) == 2 and 'lr' in t.table() and 'head' in t.table()
+    with pytest.raises(DataError, match='leave metrics out'): compare_transfer(labelled, None, dict(a=lambda s: make_encoder(size=8)), 40, metrics=[])
+    with pytest.raises(DataError, match='nothing to choose'): compare_transfer(labelled, None, dict(a=None), 40, heads=())
 
 
 def test_one_draw_repeated_has_no_interval(samples, parts, plain):
