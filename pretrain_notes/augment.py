@@ -26,7 +26,7 @@ from numba import njit
 from .loaders import _warp as _affine, random_affine
 from .samples import DataError
 
-# %% ../nbs/04_augment.ipynb #c88a89f8
+# %% ../nbs/04_augment.ipynb #ab5e3264
 def _triangle_taps(start, length, size, flip=None):
     "Rows (n, size, k) and weights to resize the window [start, start + length) to `size` rows: bilinear, antialiased"
     start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
@@ -41,7 +41,7 @@ def _triangle_taps(start, length, size, flip=None):
     j = torch.minimum(torch.maximum(j, start), start + length - 1)   # of two taps, one outside is its neighbour: the weights stay
     return j.transpose(1, 2).int().contiguous(), w.transpose(1, 2).contiguous()
 
-# %% ../nbs/04_augment.ipynb #2d2b9560
+# %% ../nbs/04_augment.ipynb #c6663e36
 def _bags(rows, weights, c, height):
     "Row numbers, where each bag begins, and weights, of n images for the rows of a table of c * n planes"
     n, _, k = rows.shape
@@ -60,7 +60,7 @@ def _sideways(x):
     if x.is_cuda or not x.is_contiguous() or min(h, w) < 2: return x.transpose(-1, -2).contiguous()
     return F.channel_shuffle(x.view(1, c * n, 1, h * w).permute(0, 3, 1, 2), h).permute(0, 2, 3, 1).view(c, n, w, h)
 
-# %% ../nbs/04_augment.ipynb #b04dcf33
+# %% ../nbs/04_augment.ipynb #43ab9692
 def _images(x):
     "A batch as plain floats in 0..1; raises `DataError` where it is no batch of images"
     if not isinstance(x, torch.Tensor) or x.ndim != 4:
@@ -86,7 +86,7 @@ def _each(v, n, device):
     if v.ndim > 1 or v.numel() not in (1, n): raise DataError(f'{n} images need one value, or one each: there are {v.numel()}')
     return v.reshape(-1).expand(n)
 
-# %% ../nbs/04_augment.ipynb #a96b9eff
+# %% ../nbs/04_augment.ipynb #46f1023c
 def resized_crop(
     x, # images (n, c, h, w), uint8 or floats in 0..1
     boxes, # (n, 4): top, left, height, width of each window, in pixels
@@ -100,7 +100,7 @@ def resized_crop(
     y = _mix_rows(_sideways(y), _bags(*_triangle_taps(left, width, ws, flip), x.shape[1], x.shape[3]))
     return _sideways(y).transpose(0, 1).contiguous()
 
-# %% ../nbs/04_augment.ipynb #66a35048
+# %% ../nbs/04_augment.ipynb #8871dc08
 def _gaussian_taps(sigma, size, radius):
     "Rows (n, size, 2 * radius + 1) and weights to blur `size` rows, reflected at the border"
     k = torch.arange(-radius, radius + 1, device=sigma.device)
@@ -116,7 +116,7 @@ def _reflected(size, radius):
 
 def _radius(sigma, size): return max(1, min(size - 1, math.ceil(3 * float(sigma))))
 
-# %% ../nbs/04_augment.ipynb #f45334f8
+# %% ../nbs/04_augment.ipynb #911e0397
 def gaussian_blur(
     x, # images (n, c, h, w), uint8 or floats in 0..1
     sigma, # standard deviation in pixels: one, or one an image
@@ -133,7 +133,7 @@ def gaussian_blur(
 
 def _limit(radius, sigma, size): return _radius(sigma.max(), size) if radius is None else min(radius, size - 1)
 
-# %% ../nbs/04_augment.ipynb #5c42345f
+# %% ../nbs/04_augment.ipynb #b402cb8c
 def _luma(x): return (x[0] * .2989).add_(x[1], alpha=.587).add_(x[2], alpha=.114) if len(x) == 3 else x[0]
 
 def _brightness(x, f): return x.mul_(f).clamp_(0, 1)
@@ -142,7 +142,7 @@ def _contrast(x, f):
     return x.mul_(f).add_((1 - f) * mean).clamp_(0, 1)
 def _saturation(x, f): return torch.lerp(_luma(x), x, f, out=x).clamp_(0, 1) if len(x) == 3 else x
 
-# %% ../nbs/04_augment.ipynb #6730f595
+# %% ../nbs/04_augment.ipynb #e15d1749
 def _hue(x, f):
     "Turn the hue of planes (3, n, pixels) by a fraction f (n, 1) of the circle, in place"
     if len(x) == 1: return x
@@ -157,7 +157,7 @@ def _hue(x, f):
     x.abs_().sub_(torch.mul(C, 3, out=t)).abs_().add_(torch.sub(m, C, out=a))
     return torch.clamp(x, m, M, out=x)
 
-# %% ../nbs/04_augment.ipynb #6408a133
+# %% ../nbs/04_augment.ipynb #482a46cb
 def _on_planes(op, x, factor, low, high, name):
     "Apply an operation on planes to a copy of a batch"
     y = _floats(x)
@@ -175,7 +175,7 @@ def adjust_brightness(
     "Multiply each image"
     return _on_planes(_brightness, x, factor, 0, math.inf, 'brightness')
 
-# %% ../nbs/04_augment.ipynb #837207fd
+# %% ../nbs/04_augment.ipynb #14d369d6
 def adjust_contrast(
     x, # images (n, c, h, w), uint8 or floats in 0..1
     factor # from 0 (its mean grey): one, or one an image; 1 leaves it as it is
@@ -197,7 +197,7 @@ def adjust_hue(
     "Turn the hue of each image"
     return _on_planes(_hue, x, factor, -.5, .5, 'hue')
 
-# %% ../nbs/04_augment.ipynb #5803fdcf
+# %% ../nbs/04_augment.ipynb #2a49cb77
 _fused = njit(fastmath=True, nogil=True)                           # fastmath: pixels are finite, `_images` saw to it
 _0, _1, _2, _3, _6 = map(np.float32, (0, 1, 2, 3, 6))              # a Python number among them would turn all into doubles
 
@@ -213,7 +213,7 @@ def _mean_gray(r, g, b):
     for i in range(len(r)): total += _gray(r[i], g[i], b[i])
     return np.float32(total / len(r))
 
-# %% ../nbs/04_augment.ipynb #f60712c2
+# %% ../nbs/04_augment.ipynb #5884d645
 @_fused
 def _blend(r, g, b, f, v):
     "Brightness and contrast of one image: multiply by f, add v"
@@ -237,7 +237,7 @@ def _turn(r, g, b, f):
         g[i] = min(max(abs(abs(h - _2 * C) - _3 * C) + m - C, m), M)
         b[i] = min(max(abs(abs(h + _2 * C) - _3 * C) + m - C, m), M)
 
-# %% ../nbs/04_augment.ipynb #bf86ee1a
+# %% ../nbs/04_augment.ipynb #8965b2a7
 @_fused
 def _jitter_each(planes, order, factors, gray):
     "In place on planes (3, n, pixels): operations 0..3 by factors (4, n) in one order, then grey where `gray` (n,) is set"
@@ -252,7 +252,7 @@ def _jitter_each(planes, order, factors, gray):
             else: _turn(r, g, b, f / _2); _turn(r, g, b, f / _2)
         if gray[k]: _saturate(r, g, b, _0)
 
-# %% ../nbs/04_augment.ipynb #4f334af9
+# %% ../nbs/04_augment.ipynb #7aaebf48
 def solarize(
     x, # images (n, c, h, w), uint8 or floats in 0..1
     threshold=128/255 # values from here on are inverted: one, or one an image
@@ -279,7 +279,7 @@ def _inside(boxes, h, w):
     r, c = torch.arange(h, device=boxes.device)[:, None], torch.arange(w, device=boxes.device)
     return (r >= top) & (r < top + height) & (c >= left) & (c < left + width)
 
-# %% ../nbs/04_augment.ipynb #9fa3c746
+# %% ../nbs/04_augment.ipynb #ec19e370
 def _boxes(u, h, w, scale, ratio):
     "(top, left, height, width) (n,) from uniform draws (22, n), and whether one of ten attempts fitted"
     area = h * w * (scale[0] + u[:10] * (scale[1] - scale[0]))
@@ -307,7 +307,7 @@ def random_boxes(
     "Windows to cut out, distributed as those of torchvision's `RandomResizedCrop`"
     return torch.stack(_boxes(torch.rand(22, n, generator=generator), h, w, scale, ratio)[:4], 1)
 
-# %% ../nbs/04_augment.ipynb #7086b124
+# %% ../nbs/04_augment.ipynb #44148d64
 class BatchAugment(DisplayedTransform):
     "Window, flip, affine map, colour jitter, grayscale, blur, solarize, erase: on a whole batch, drawn anew for each image"
     order, split_idx = 20, 0                                       # fastai: before Normalize, in training only
@@ -332,7 +332,7 @@ class BatchAugment(DisplayedTransform):
 
     def encodes(self, x:TensorImage): return self.views(x)[0].as_subclass(type(x))
 
-# %% ../nbs/04_augment.ipynb #7b3d2f62
+# %% ../nbs/04_augment.ipynb #95fee730
 @patch
 def _check(self:BatchAugment):
     "Raise `DataError` for parameters that mean nothing"
@@ -347,7 +347,7 @@ def _check(self:BatchAugment):
     if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > .5:
         raise DataError(f'jitter={self.jitter} must be four strengths of at least 0: brightness, contrast, saturation, and hue up to 0.5')
 
-# %% ../nbs/04_augment.ipynb #ac847725
+# %% ../nbs/04_augment.ipynb #6585a4c9
 _orders = list(permutations(range(4)))
 _jitter = ('brightness', _brightness), ('contrast', _contrast), ('saturation', _saturation), ('hue', _hue)
 _group = 256                                                       # images that share an order
@@ -369,7 +369,7 @@ def draw(self:BatchAugment,
     if self.affine is not None: p['theta'] = random_affine(n, **self.affine, generator=self.generator)
     return p
 
-# %% ../nbs/04_augment.ipynb #a6ce9d7f
+# %% ../nbs/04_augment.ipynb #7f41ade9
 @patch
 def _draw_jitter(self:BatchAugment, u, n):
     "Factors of the four operations, and their order"
@@ -385,7 +385,7 @@ def _draw_erased(self:BatchAugment, hit, u, h, w):
     top, left, height, width, ok = _boxes(u, h, w, self.area, (.3, 3.3))
     return dict(e_top=top / h, e_left=left / w, e_height=height / h * hit * ok, e_width=width / w)
 
-# %% ../nbs/04_augment.ipynb #c10598f8
+# %% ../nbs/04_augment.ipynb #1d46ce03
 @patch
 def apply(self:BatchAugment,
     x, # images (m, c, h, w), uint8 or floats in 0..1; parameters in row r are for image r % m
@@ -410,7 +410,7 @@ def apply(self:BatchAugment,
             _place(out, at[s], y.transpose(0, 1))
     return out
 
-# %% ../nbs/04_augment.ipynb #e757adc2
+# %% ../nbs/04_augment.ipynb #84620ce1
 def _place(out, rows, y):
     "Write images into their rows; on a CPU numpy does so in a third of torch's time"
     if out.is_cpu: out.numpy()[rows] = y.numpy()
@@ -444,7 +444,7 @@ def _taps(self:BatchAugment, p, rows, x, out):
     (i, v), across = _triangle_taps(top, height, out.shape[2]), _triangle_taps(left, width, out.shape[3], flip > 0)
     return [i, v / 255 if x.dtype == torch.uint8 else v, *across]
 
-# %% ../nbs/04_augment.ipynb #b28a7227
+# %% ../nbs/04_augment.ipynb #af0a9531
 @patch
 def _some(self:BatchAugment, work, s):
     "The views of a slice of images, as planes"
@@ -462,7 +462,7 @@ def _warp(y, theta):
     "Planes moved by affine maps, one an image"
     return _affine(y.transpose(0, 1), theta).transpose(0, 1).contiguous()
 
-# %% ../nbs/04_augment.ipynb #51bbc4e5
+# %% ../nbs/04_augment.ipynb #7770691e
 @patch
 def _colour(self:BatchAugment, z, work, s):
     "Jitter in the order that these images share, then grey, in place on planes (c, n, pixels)"
@@ -482,7 +482,7 @@ def _blur(self:BatchAugment, y, work, s):
     across = bags(w)
     return _mix_rows(_sideways(_mix_rows(y, across)), across if w == h else bags(h))
 
-# %% ../nbs/04_augment.ipynb #2667ec88
+# %% ../nbs/04_augment.ipynb #d0089e53
 @patch
 def _finish(self:BatchAugment, y, work, s):
     "Solarize and erase those that drew it"
@@ -495,7 +495,7 @@ def _finish(self:BatchAugment, y, work, s):
         y[:, i] = erase(y[:, i].transpose(0, 1), boxes).transpose(0, 1)
     return y
 
-# %% ../nbs/04_augment.ipynb #e07520d4
+# %% ../nbs/04_augment.ipynb #1a8c2106
 @patch
 def views(self:BatchAugment,
     x, # images (n, c, h, w), uint8 or floats in 0..1
@@ -508,7 +508,7 @@ def views(self:BatchAugment,
     x = _images(x)
     return self.apply(x, self.draw(k * len(x), *x.shape[2:]), mean, std).chunk(k) if len(x) else (x.float(),) * k
 
-# %% ../nbs/04_augment.ipynb #f2d30c7a
+# %% ../nbs/04_augment.ipynb #5abf42ef
 def simclr_augment(
     size:int=None, # side of the views in pixels; None: that of the images
     strength:float=1., # of the colour jitter; 0.5 for small images
@@ -531,7 +531,7 @@ def byol_augment(
     jitter = (.4 * strength, .4 * strength, .2 * strength, .1 * strength)
     return [simclr_augment(size, **dict(jitter=jitter, **o) | kw) for o in (dict(blur=1.), dict(blur=.1, solarized=.2))]
 
-# %% ../nbs/04_augment.ipynb #7551d4c0
+# %% ../nbs/04_augment.ipynb #d2b88b17
 def multicrop_augment(
     size:int, # side of the two large views in pixels
     local_size:int, # side of the small views in pixels
@@ -542,7 +542,7 @@ def multicrop_augment(
     local = simclr_augment(local_size, **dict(scale=(.05, .4), jitter=(.4, .4, .2, .1)) | kw)
     return byol_augment(size, **dict(scale=(.4, 1.)) | kw) + [local] * n_local
 
-# %% ../nbs/04_augment.ipynb #30f8d945
+# %% ../nbs/04_augment.ipynb #60940ef9
 class CutMixEach(MixHandler):
     "CutMix with another rectangle and share for each image of a batch"
     def __init__(self,

@@ -126,6 +126,7 @@ def _fit_learner(dls, width):
     learn.loss_func = CrossEntropyLossFlat(label_smoothing=.1)
     return learn
 
+# %% ../nbs/83_bench_pretrain.ipynb #83c22186
 def _fit_run(parts, seed, width, n, passes, bs, shift, again):
     "CPU seconds of loaders, training and prediction, and accuracy on the part `test`"
     import torch

@@ -168,21 +168,20 @@ def _when(self:BenchResult, t, labels=100):
 
 # %% ../nbs/84_bench_ssl.ipynb #520e6304
 @benchmark('ssl', peers=['lightly'])
-def _bench_ssl(b, seeds=3, valid=False, width=16, epochs=40, parts=('speed', 'labels')):
+def _bench_ssl(b, repeats=3, valid=False, width=16, epochs=40):
     "SimCLR on Fashion-MNIST against lightly, an untrained encoder and training from scratch; `valid`: score on a part of the training set"
     if not _found('fashion_mnist'): raise DataError('the benchmark ssl needs fashion_mnist: name its folder in PRETRAIN_NOTES_DATA')
     data, part = _fashion(), 'valid' if valid else 'test'
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        if 'speed' in parts: b._speed(data, part, seeds)
-        if 'labels' not in parts: return
-        made = [_ours(data, s, width, epochs, _strong) for s in progress(range(seeds), 'ssl: pretraining')]
+        b._speed(data, part, repeats)
+        made = [_ours(data, s, width, epochs, _strong) for s in progress(range(repeats), 'ssl: pretraining')]
         cost, encoders = np.mean([c for c, _ in made]), [e for _, e in made]
         b.curves = _curves(data, part, encoders, width)
         b._few_labels(*b.curves, part, width)
         b.time = _time(data, part, encoders, width, cost)
         b._when(b.time)
-    b.notes.append(f'The curves start from {seeds} trainings of {epochs} epochs of SimCLR, {cost:.0f} CPU seconds each.')
+    b.notes.append(f'The curves start from {repeats} trainings of {epochs} epochs of SimCLR, {cost:.0f} CPU seconds each.')
 
 # %% ../nbs/84_bench_ssl.ipynb #e4e0a1f9
 def _objectives(flip):
@@ -204,6 +203,7 @@ def _objectives(flip):
         'critic': (lambda: Critic(stride=2), {'GAN': dict(make=GAN, learner=gan_learner, bs=64, lr=2e-3)}),
         'transformer': (vit_encoder, {'masked autoencoder': dict(make=MaskedAutoencoder, bs=32, lr=3e-3, wd=.05)})}
 
+# %% ../nbs/84_bench_ssl.ipynb #5ea2a6ac
 def _pretrained(train, seed, make, bs, lr, epochs=5, learner=None, cbs=(), views=1, augment=None, **kw):
     "CPU seconds of training an objective, and its encoder"
     from fastai.torch_core import set_seed
@@ -217,30 +217,30 @@ def _pretrained(train, seed, make, bs, lr, epochs=5, learner=None, cbs=(), views
     return time.process_time() - start, learn.model.encoder
 
 # %% ../nbs/84_bench_ssl.ipynb #d6ed7fac
-def _rank(name, seeds=3, draws=5, n=10_000, n_test=10_000, families=None):
+def _rank(name, seeds, n=10_000):
     "Rows of the linear probe of all objectives on a set"
     from pretrain_notes.datasets import load_samples
     from pretrain_notes.objective import compare_probes
     by, rows = load_samples(name).by_split(), []
-    train, test = by['train'][:n], by['test'][:n_test]
+    train, test = by['train'][:n], by['test']
     for family, (untrained, objectives) in _objectives(0. if name == 'mnist' else .5).items():       # a mirrored digit is another
-        if families and family not in families: continue
         made = {k: [_pretrained(train, s, **how) for s in range(seeds)] for k, how in progress(objectives.items(), f'{name}: {family}')}
         arms = {k: (lambda d, of=of: of[d % seeds][1]) for k, of in made.items()}
         plain, baseline = train.dataloaders(label=None, device='cpu'), {f'random {family}': lambda d: untrained()}
-        t = compare_probes(baseline | arms, plain, train, test, draws=draws).table()
+        t = compare_probes(baseline | arms, plain, train, test).table()
         rows += [dict(set=name, objective=k, cpu=np.mean([c for c, _ in made[k]]), random=t['mean'].iloc[0], **t.loc[k]) for k in made]
     return rows
 
+# %% ../nbs/84_bench_ssl.ipynb #0532ba16
 @benchmark('objectives')
-def _bench_objectives(b, seeds=3, **kw):
+def _bench_objectives(b, repeats=3):
     "Linear probe of every objective against an untrained encoder, on two sets"
     import pandas as pd
     sets = [s for s in ('fashion_mnist', 'mnist') if _found(s)]
     if len(sets) < 2: raise DataError('the benchmark objectives needs mnist and fashion_mnist: name their folder in PRETRAIN_NOTES_DATA')
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        b.ranking = pd.DataFrame(sum((_rank(s, seeds, **kw) for s in sets), []))
+        b.ranking = pd.DataFrame(sum((_rank(s, repeats) for s in sets), []))
     for k, g in b.ranking.groupby('objective', sort=False):
         best = g.loc[g.difference.idxmax()]
         says = f'{k}: linear probe minus random, points, on {best.set} (95 % interval {best.low:+.1f} to {best.high:+.1f})'

@@ -347,11 +347,15 @@ def linear_probe(
 )->float: # accuracy, 0..1
     "Accuracy of logistic regression on standardised features"
     x, y, x_new, y_new, c = _probe_data(x, y, x_new, y_new)
+    mean, std, wb = _fit_probe(x, y, c, C)
+    return float((torch.addmm(wb[-1], (x_new - mean) / std, wb[:-1]).argmax(1) == y_new).float().mean())
+
+def _fit_probe(x, y, c, C):
+    "Mean and standard deviation of features, and the weights of logistic regression on the standardised ones"
     mean, std = x.mean(0), x.std(0, correction=0)
-    std[std < 1e-6 * (1 + mean.abs())] = 1                                     # constant features say nothing
-    x, x_new = (x - mean) / std, (x_new - mean) / std
-    wb = _fit_softmax(x, y, c, C or _choose_penalty(x, y, c))
-    return float((torch.addmm(wb[-1], x_new, wb[:-1]).argmax(1) == y_new).float().mean())
+    std[std < 1e-6 * (1 + mean.abs())] = torch.inf                             # constant features say nothing
+    x = (x - mean) / std
+    return mean, std, _fit_softmax(x, y, c, C or _choose_penalty(x, y, c))
 
 # %% ../nbs/30_objective.ipynb #b1f01d54
 def probe(

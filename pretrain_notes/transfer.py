@@ -21,8 +21,7 @@ from fastai.learner import Learner
 from fastai.torch_core import set_seed
 
 from .loaders import ImageTensors
-from .objective import (_choose_penalty, _features, _fit_softmax, _paired, _says, draw_labels, encoder_learner, knn_probe, linear_probe,
-                                       mean_interval)
+from .objective import (_features, _fit_probe, _paired, _says, draw_labels, encoder_learner, knn_probe, linear_probe, mean_interval)
 from .samples import DataError, progress
 
 # %% ../nbs/40_transfer.ipynb #ff4d3bfc
@@ -87,10 +86,7 @@ def fit_head(
     plain = learn.dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab))        # not augmented
     x = torch.from_numpy(_features(learn.model.encoder, plain, device))
     if not torch.isfinite(x).all(): raise DataError('the features are not finite: the encoder holds NaN, or its training diverged')
-    y, mean, std = ds.y.cpu(), x.mean(0), x.std(0, correction=0)
-    std[std < 1e-6 * (1 + mean.abs())] = torch.inf                         # constant features say nothing
-    x, c = (x - mean) / std, head.out_features
-    wb = _fit_softmax(x, y, c, C or _choose_penalty(x, y, c))
+    mean, std, wb = _fit_probe(x, ds.y.cpu(), head.out_features, C)
     w = wb[:-1] / std[:, None]                                             # for features as they are
     with torch.no_grad(): head.weight.copy_(w.T); head.bias.copy_(wb[-1] - mean @ w)
     return learn

@@ -135,6 +135,11 @@ def fake_costs(monkeypatch, factor, loads=()):
     monkeypatch.setattr(B, 'measure', cost)
     monkeypatch.setattr(B, 'modules_after', lambda source: {'sys', *loads})
 
+def test_every_benchmark_counts_repeats():
+    "`pretrain-notes bench NAME --repeats N` hands them on by this name."
+    import inspect
+    assert not [n for n, f in B.all_benchmarks().items() if 'repeats' not in inspect.signature(f).parameters]
+
 @pytest.mark.parametrize('factor, loads, holds', [(1, [], [True]*5), (10, [], [False]*3 + [True]*2), (1, ['torch'], [True]*3 + [False]*2)])
 def test_import_rows_and_bars(monkeypatch, factor, loads, holds):
     pytest.importorskip('fastai')
