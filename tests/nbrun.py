@@ -1,6 +1,6 @@
 """Run notebooks, each in a clean process.
 
-`python tests/nbrun.py nbs/00_samples.ipynb` runs one and shows what failed. The tests start it with `--serve`: it imports the modules
+`python tests/nbrun.py nbs/010_samples.ipynb` runs one and shows what failed. The tests start it with `--serve`: it imports the modules
 named after it once, then forks a process for each request (a JSON line in, a JSON line out). Importing starts no torch operation, so
 no thread that matters is lost in the fork; the fork saves each notebook the seconds that importing fastai takes.
 """

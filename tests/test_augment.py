@@ -2,8 +2,8 @@
 import numpy as np, pytest, torch
 import torchvision.transforms.v2.functional as TF
 from scipy.stats import ks_2samp
-from pretrain_notes import augment as A
-from pretrain_notes.augment import (BatchAugment, CutMixEach, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, byol_augment, erase,
+from pretrain_notes.batch import augment as A
+from pretrain_notes.batch.augment import (BatchAugment, CutMixEach, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, byol_augment, erase,
                                     gaussian_blur, multicrop_augment, random_boxes, resized_crop, simclr_augment, solarize)
 from pretrain_notes.samples import DataError
 
@@ -75,7 +75,7 @@ def test_solarize_and_erase():
 
 def test_affine_against_torchvision():
     "A turn of the whole image: torchvision's rotate with bilinear interpolation, away from the border."
-    from pretrain_notes.loaders import random_affine
+    from pretrain_notes.batch.loaders import random_affine
     x, a = pictures(h=33, w=33), torch.tensor(25.)
     set_ = random_affine(12, rotate=0, scale=(1, 1), shift=0)
     r = torch.deg2rad(a)
@@ -255,7 +255,7 @@ def test_cutmix_each():
     from fastai.callback.core import Callback
     from fastai.callback.mixup import MixUp
     import fastai.callback.progress
-    from pretrain_notes.loaders import ImageTensors, tensor_dataloaders
+    from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
     x, y = torch.arange(64, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20).contiguous(), torch.arange(64) % 4
     dls = tensor_dataloaders(ImageTensors(x, y, list('abcd')), ImageTensors(x[:8], y[:8], list('abcd')), bs=32, device='cpu')
     for make in (CutMixEach, MixUp):

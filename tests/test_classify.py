@@ -3,8 +3,8 @@ import json, os, warnings
 import numpy as np
 import pandas as pd
 import pytest
-from pretrain_notes import classify
-from pretrain_notes.classify import (DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
+from pretrain_notes.classify import compare as classify
+from pretrain_notes.classify.compare import (DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
                                      corrected_interval, load_classifier, preflight, rank_scores, save_classifier)
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts, wine
 from pretrain_notes.samples import DataError, Samples

@@ -6,10 +6,10 @@ torch = pytest.importorskip('torch')
 from torch import nn
 from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
-from pretrain_notes.contrastive import BYOL, BarlowTwins, MomentumSchedule, SimCLR, VICReg, barlow_twins, byol, nt_xent, vicreg
+from pretrain_notes.pretrain.contrastive import BYOL, BarlowTwins, MomentumSchedule, SimCLR, VICReg, barlow_twins, byol, nt_xent, vicreg
 from pretrain_notes.datasets import load_samples
-from pretrain_notes.loaders import Augment
-from pretrain_notes.objective import CollapseWatch, SmallEncoder, pretrain_learner
+from pretrain_notes.batch.loaders import Augment
+from pretrain_notes.pretrain.objective import CollapseWatch, SmallEncoder, pretrain_learner
 from pretrain_notes.samples import DataError
 
 torch.set_num_threads(1)

@@ -82,8 +82,8 @@ def test_content():
 def test_changed_sample(monkeypatch, tmp_path):
     "A packaged file that was edited does not pass."
     import pretrain_notes
-    shutil.copytree(Path(pretrain_notes.__file__).parent/'data/sample', tmp_path/'data/sample')
-    (tmp_path/'data/sample/texts.jsonl').write_text('{"text": "changed"}\n')
+    shutil.copytree(Path(pretrain_notes.__file__).parent/'assets/sample', tmp_path/'assets/sample')
+    (tmp_path/'assets/sample/texts.jsonl').write_text('{"text": "changed"}\n')
     monkeypatch.setattr(pretrain_notes, '__file__', str(tmp_path/'__init__.py'))
     with pytest.raises(DataError, match='install'): D.sample_texts()
 

@@ -32,7 +32,7 @@ def test_sidebar():
     assert not set(listed) - set(there), f'_quarto.yml lists what is not in nbs/: {sorted(set(listed) - set(there))}'
     assert not set(there) - set(listed), f'_quarto.yml does not list: {sorted(set(there) - set(listed))}'
     assert len(listed) == len(set(listed))
-    assert listed[:2] == ['index.ipynb', '90_tour.ipynb']
+    assert listed[:2] == ['index.ipynb', '900_tour.ipynb']
 
 def test_chapters():
     "A section is a chapter: the decade of its notebooks, in order; the glossary names the chapters alike."
@@ -70,7 +70,7 @@ def test_links(path):
             if re.match(r'[a-zA-Z][\w+.-]*:|#|//', ref): continue
             target = unquote(urldefrag(ref)[0])
             if not (path.parent/target).exists(): bad.append(ref)
-    assert not bad, f'no such notebook or file (a page is linked by its notebook, like 00_samples.ipynb#reading): {bad}'
+    assert not bad, f'no such notebook or file (a page is linked by its notebook, like 010_samples.ipynb#reading): {bad}'
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_imports_alone(path):
@@ -141,9 +141,9 @@ def small(tmp_path):
     (root/'nbs').mkdir(parents=True); (root/'pretrain_notes').mkdir()
     for f in ('pyproject.toml', '_quarto.yml', 'pretrain_notes/__init__.py', 'nbs/styles.css'): shutil.copy(ROOT/f, root/f)
     (root/'nbs/_quarto.yml').symlink_to('../_quarto.yml')
-    index = ['md:# small\n\n> a site', f'md:[store](11_annotate.store.ipynb#one-part) and [again]({CFG.doc_url.rstrip("/")}/annotate.store.html)', 'md:## End']
+    index = ['md:# small\n\n> a site', f'md:[store](110_annotate.store.ipynb#one-part) and [again]({CFG.doc_url.rstrip("/")}/annotate.store.html)', 'md:## End']
     (root/'nbs/index.ipynb').write_text(notebook(*index), encoding='utf-8')
-    (root/'nbs/11_annotate.store.ipynb').write_text(notebook('md:# Store\n\n> labels', 'md:## One part\n\n[back](index.ipynb)', '1+1'), encoding='utf-8')
+    (root/'nbs/110_annotate.store.ipynb').write_text(notebook('md:# Store\n\n> labels', 'md:## One part\n\n[back](index.ipynb)', '1+1'), encoding='utf-8')
     return root
 
 class Links(HTMLParser):
@@ -155,10 +155,10 @@ def test_preview(small, sh):
     assert '2 pages' in said and '0 broken links' in said, said
     links = Links(small/'_docs/index.html').found
     assert 'annotate.store.html#one-part' in links and 'annotate.store.html' in links
-    assert colab.url(CFG, 'index.ipynb') in links and colab.url(CFG, '11_annotate.store.ipynb') in Links(small/'_docs/annotate.store.html').found
+    assert colab.url(CFG, 'index.ipynb') in links and colab.url(CFG, '110_annotate.store.ipynb') in Links(small/'_docs/annotate.store.html').found
 
 def test_preview_fails_on_broken_links(small, sh):
-    nb = notebook('md:# small\n\n> a site', 'md:[gone](11_annotate.store.ipynb#gone) ![gone](gone.png) [gone](gone.ipynb)')
+    nb = notebook('md:# small\n\n> a site', 'md:[gone](110_annotate.store.ipynb#gone) ![gone](gone.png) [gone](gone.ipynb)')
     (small/'nbs/index.ipynb').write_text(nb, encoding='utf-8')
     with pytest.raises(pytest.fail.Exception) as e: sh(ROOT/'tools/docs.py', '--preview', cwd=small)
     said = str(e.value)

@@ -5,11 +5,11 @@ from fastai.torch_core import set_seed
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from pretrain_notes.autoencoder import VAE, Autoencoder, Decoder, show_reconstructions, show_rows
+from pretrain_notes.pretrain.autoencoder import VAE, Autoencoder, Decoder, show_reconstructions, show_rows
 from pretrain_notes.datasets import digits
-from pretrain_notes.gan import GAN, Critic, SampleRecorder, frechet_distance, gan_learner
-from pretrain_notes.masked import MaskedAutoencoder, from_patches, show_masked, sincos_positions, to_patches, vit_encoder
-from pretrain_notes.objective import make_encoder, pretrain_learner
+from pretrain_notes.pretrain.gan import GAN, Critic, SampleRecorder, frechet_distance, gan_learner
+from pretrain_notes.pretrain.masked import MaskedAutoencoder, from_patches, show_masked, sincos_positions, to_patches, vit_encoder
+from pretrain_notes.pretrain.objective import make_encoder, pretrain_learner
 from pretrain_notes.samples import DataError, Samples
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from pretrain_notes.imbalance import (ClassWeighted, CostSensitive, LogitAdjusted, LongTailClassifier, Resampled, TorchClassifier, adjust_prior,
+from pretrain_notes.classify.imbalance import (ClassWeighted, CostSensitive, LogitAdjusted, LongTailClassifier, Resampled, TorchClassifier, adjust_prior,
     balanced_softmax_loss, cheapest, class_weights, cost_curve, focal_loss, imbalance_remedies, logit_adjusted_loss, long_tail, tail_recall,
     weighted_loss)
 from pretrain_notes.samples import DataError
@@ -123,7 +123,7 @@ def test_weights():
 
 def test_prior_correction_repairs():
     "On two made sets: resampling makes the calibration error at least five times as large as after the correction, which is as good as no resampling."
-    from pretrain_notes.classify import calibration_scores
+    from pretrain_notes.classify.compare import calibration_scores
     ece, a = [], np.arange(12000) % 2 == 0
     for seed in (0, 2):
         x, t = make_classification(12000, 6, n_informative=4, weights=[.95], random_state=seed)
@@ -269,13 +269,13 @@ def test_recommended_is_an_estimator(tail, two):
     assert np.allclose(logit(b.predict_proba(x)), logit(plain.predict_proba(x)) - np.log(t.sum() / (t == 0).sum()) / 2, atol=1e-6)
 
 def test_in_a_comparison(two):
-    from pretrain_notes.classify import compare_classifiers
+    from pretrain_notes.classify.compare import compare_classifiers
     found = compare_classifiers(two, {k: m for k, m in imbalance_remedies(lr).items() if k in ('recommended', 'smote', 'plain')}, n_splits=3)
     assert set(found.predictions) == {'recommended', 'smote', 'plain'} and (found.by_fold() > .5).all().all()
 
 def test_remedies_are_saved_and_loaded(tmp_path):
     "The winner of a comparison of remedies is saved without a pickle, and says the same afterwards."
-    from pretrain_notes.classify import RowsClassifier, load_classifier, save_classifier
+    from pretrain_notes.classify.compare import RowsClassifier, load_classifier, save_classifier
     X, y = load_wine(return_X_y=True)
     for k, m in enumerate([*imbalance_remedies(LogisticRegression(max_iter=500)).values(), TorchClassifier('logit_adjusted', hidden=8, steps=50),
                            CostSensitive(LogisticRegression(max_iter=500), 1 - np.eye(3))]):

@@ -2,10 +2,10 @@
 import numpy as np, pytest, torch
 from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, set_seed
 from fastai.data.transforms import IntToFloatTensor, Normalize
-from pretrain_notes.augment import byol_augment, multicrop_augment, simclr_augment
+from pretrain_notes.batch.augment import byol_augment, multicrop_augment, simclr_augment
 from pretrain_notes.datasets import digits
-from pretrain_notes.loaders import Augment, ImageTensors, PerView, TensorDL, _stats, tensor_dataloaders
-from pretrain_notes import loaders
+from pretrain_notes.batch.loaders import Augment, ImageTensors, PerView, TensorDL, _stats, tensor_dataloaders
+from pretrain_notes.batch import loaders
 from pretrain_notes.samples import DataError, Samples
 
 @pytest.fixture(autouse=True)
@@ -211,7 +211,7 @@ def test_a_plain_function_augments_training_images_only():
 
 def test_export_leaves_the_images_behind(tmp_path):
     from fastai.learner import load_learner
-    from pretrain_notes.objective import encoder_learner, make_encoder
+    from pretrain_notes.pretrain.objective import encoder_learner, make_encoder
     s = digits()
     learn = encoder_learner(s.dataloaders(bs=64, augment=Augment(rotate=10), device='cpu'), make_encoder(size=8, width=8))
     learn.export(tmp_path/'learner.pkl')

@@ -10,11 +10,11 @@ from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
-from pretrain_notes.checkpoint import Checkpoint
-from pretrain_notes.contrastive import SimCLR
+from pretrain_notes.pretrain.checkpoint import Checkpoint
+from pretrain_notes.pretrain.contrastive import SimCLR
 from pretrain_notes.datasets import digits
-from pretrain_notes.loaders import Augment
-from pretrain_notes.objective import (CollapseWatch, Objective, OnlineProbe, compare_probes, draw_labels, effective_rank, embed, encoder_learner, feature_std,
+from pretrain_notes.batch.loaders import Augment
+from pretrain_notes.pretrain.objective import (CollapseWatch, Objective, OnlineProbe, compare_probes, draw_labels, effective_rank, embed, encoder_learner, feature_std,
                                       knn_probe, linear_probe, make_encoder, n_features, plot_embedding, plot_neighbors, pretrain_learner, probe)
 from pretrain_notes.samples import DataError, Samples
 
@@ -309,7 +309,7 @@ def test_a_foreign_pickle_is_not_loaded(plain, tmp_path):
     assert any('would run whatever code' in str(w.message) for w in said) and not (tmp_path/'pwned').exists()
 
 def test_tampered_checkpoint(plain, tmp_path):
-    from pretrain_notes.weights import read_tensors, write_tensors
+    from pretrain_notes.pretrain.weights import read_tensors, write_tensors
     def run(n=2):
         set_seed(0)
         return quiet(pretrain_learner(plain, Turn(make_encoder(size=8, width=8))), 'fit', n, 1e-3, cbs=Checkpoint(tmp_path/'r'))
@@ -332,7 +332,7 @@ def test_spoiled_weights_are_not_saved(plain, tmp_path):
 
 def counting():
     "Loaders of 64 random images of 8 x 8"
-    from pretrain_notes.loaders import ImageTensors, tensor_dataloaders
+    from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
     x = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     part = ImageTensors(x, (x.float().mean((1, 2, 3)) > 127).long(), ['0', '1'])
     return tensor_dataloaders(part, part, bs=16, device='cpu')
@@ -381,7 +381,7 @@ def test_counters_go_on_and_settings_are_those_of_now(plain, tmp_path):
     per = a.seen // 3
     assert b.n == 8 and b.seen == 2 * per + 8 * (b.seen - 2 * per) // 8 and b.seen > a.seen and rest.model.t == whole.model.t
     newest = tmp_path/'r'/'fit0-epoch0003.safetensors'
-    from pretrain_notes.weights import read_tensors, write_tensors
+    from pretrain_notes.pretrain.weights import read_tensors, write_tensors
     tensors, meta = read_tensors(newest)
     text = json.dumps(meta)
     assert '["seen", ' in text
@@ -419,7 +419,7 @@ def test_any_loss(samples):
 
 # ---------------------------------------------------------------- label efficiency
 def test_label_efficiency(samples, parts, plain):
-    from pretrain_notes.transfer import fine_tune_score, label_efficiency, time_to_accuracy
+    from pretrain_notes.transfer.compare import fine_tune_score, label_efficiency, time_to_accuracy
     labelled = samples.dataloaders(bs=50, device='cpu')
     test_dl = labelled.test_dl(parts['test'])
     fresh = lambda seed: make_encoder(size=8, width=8)
@@ -435,7 +435,7 @@ def test_label_efficiency(samples, parts, plain):
     with pytest.raises(DataError, match='one label is too few'): fine_tune_score(fresh(0), labelled, [3], test_dl, 1e-3)
 
 def test_a_fitted_head_is_the_linear_probe(samples, parts):
-    from pretrain_notes.transfer import fit_head, fine_tune_score
+    from pretrain_notes.transfer.compare import fit_head, fine_tune_score
     labelled, test = samples.dataloaders(bs=50, device='cpu'), parts['test']
     set_seed(0)
     encoder = make_encoder(size=8, width=8).train()
@@ -451,7 +451,7 @@ def test_a_fitted_head_is_the_linear_probe(samples, parts):
     with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-3, head='new')
 
 def test_a_fitted_head_leaves_constant_features_alone(samples):
-    from pretrain_notes.transfer import fit_head
+    from pretrain_notes.transfer.compare import fit_head
     class Constant(torch.nn.Module):
         def __init__(self): super().__init__(); self.encoder = make_encoder(size=8, width=8)
         def forward(self, x): x = self.encoder(x); return torch.cat([x, x.new_full((len(x), 4), 1.7)], 1)
@@ -462,7 +462,7 @@ def test_a_fitted_head_leaves_constant_features_alone(samples):
 
 def test_callbacks_of_a_comparison(samples, parts):
     from fastai.callback.mixup import MixUp
-    from pretrain_notes.transfer import compare_transfer
+    from pretrain_notes.transfer.compare import compare_transfer
     labelled = samples.dataloaders(bs=50, device='cpu')
     t = compare_transfer(labelled, labelled.test_dl(parts['test']), dict(a=lambda s: make_encoder(size=8, width=8)), 40, 2, lrs=(5e-3,), steps=4,
         cbs=MixUp(.4), wd=.1)
@@ -473,7 +473,7 @@ def test_callbacks_of_a_comparison(samples, parts):
 
 def test_one_draw_repeated_has_no_interval(samples, parts, plain):
     "All labels and encoders that are not made anew: every draw is the same, which is one draw."
-    from pretrain_notes.transfer import label_efficiency
+    from pretrain_notes.transfer.compare import label_efficiency
     labelled = samples.dataloaders(bs=50, device='cpu')
     set_seed(0)
     a, b = make_encoder(size=8, width=8), make_encoder(size=8, width=16)

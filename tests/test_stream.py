@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq, pytest, torch
 from fastai.torch_core import set_seed
 from PIL import Image
-from pretrain_notes import stream as S
-from pretrain_notes.augment import byol_augment, simclr_augment
+from pretrain_notes.batch import stream as S
+from pretrain_notes.batch.augment import byol_augment, simclr_augment
 from pretrain_notes.datasets import digits
 from pretrain_notes.samples import DataError, Samples
-from pretrain_notes.stream import Prefetch, StreamDL, image_stream, shuffled, stream_dataloaders
+from pretrain_notes.batch.stream import Prefetch, StreamDL, image_stream, shuffled, stream_dataloaders
 
 CPU = dict(device='cpu')
 def ours(): return [t.name for t in threading.enumerate() if t.name.startswith('pretrain-notes')]

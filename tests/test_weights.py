@@ -6,9 +6,9 @@ torch = pytest.importorskip('torch')
 from torch import nn
 from fastai.torch_core import set_seed
 from pretrain_notes.datasets import digits
-from pretrain_notes.objective import make_encoder
+from pretrain_notes.pretrain.objective import make_encoder
 from pretrain_notes.samples import DataError, write_json
-from pretrain_notes.weights import load_encoder, read_tensors, save_encoder, write_tensors
+from pretrain_notes.pretrain.weights import load_encoder, read_tensors, save_encoder, write_tensors
 
 torch.set_num_threads(1)
 CASES = {'small': ('small', 1, 8, {}), 'small_rgb': ('small', 3, 32, dict(width=8)), 'timm': ('resnet10t', 1, 64, {}), 'timm_stem': ('resnet18', 1, 28, dict(small_stem=True)), 'timm_rgb': ('mobilenetv3_small_050', 3, 64, {}),

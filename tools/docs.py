@@ -20,7 +20,7 @@ import colab
 
 # ---------------------------------------------------------------- stage: the processed notebooks under their published names
 def published(name):
-    "`11_annotate.store.ipynb` is published as `annotate.store`."
+    "`110_annotate.store.ipynb` is published as `annotate.store`."
     return nbpath2html(Path(name)).with_suffix('').name if '/' not in name else str(nbpath2html(Path(name)).with_suffix(''))
 
 def relink(s, cfg):

@@ -63,6 +63,6 @@ def main(src, out):
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument('--source', type=Path, default=source)
-    ap.add_argument('--out', type=Path, default=root/'pretrain_notes/data/fonts/PretrainNotesCJK-Regular.otf')
+    ap.add_argument('--out', type=Path, default=root/'pretrain_notes/assets/fonts/PretrainNotesCJK-Regular.otf')
     a = ap.parse_args()
     main(a.source, a.out)

@@ -1,4 +1,4 @@
-"""Make the small frozen sample in pretrain_notes/data/sample/: texts.jsonl, speech.parquet, SHA256SUMS.
+"""Make the small frozen sample in pretrain_notes/assets/sample/: texts.jsonl, speech.parquet, SHA256SUMS.
 
 Texts come from tools/sample_texts_en.txt and _zh.txt; speech is synthesised by espeak-ng.
     python tools/make_sample.py --check     parse the texts, compare with what is shipped, write nothing (needs the standard library only)
@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 tools = Path(__file__).resolve().parent
-out = tools.parent/'pretrain_notes/data/sample'
+out = tools.parent/'pretrain_notes/assets/sample'
 topics = 'weather food travel health sport technology'.split()
 span_labels = 'PERSON PLACE DATE ORG'.split()
 _markup = re.compile(r'\[([A-Z]+):([^\[\]]+)\]')
