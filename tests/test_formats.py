@@ -8,7 +8,9 @@ from PIL import Image
 from pretrain_notes.annotate.formats import Format, Item, formats, label_config, read_labels, task_from_config, to_dataset, write_labels
 from pretrain_notes.annotate.store import LabelStore
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
-from pretrain_notes.samples import DataError, Samples, digest
+from pretrain_notes.base import DataError, digest
+from pretrain_notes.samples import Samples
+import pretrain_notes.readers
 
 NASTY = ['a/b', '..', '../../x', 'line\nbreak', 'tab\tbed', 'cr\rcr', '\u202ertl\u202c', '=1+1', "'q", '+a', '-a', '@a',
          '<script>alert(1)</script>', '&amp;',
