@@ -92,6 +92,7 @@ def remove(
         try: path.unlink()
         except (FileNotFoundError, NotADirectoryError): pass
 
+# %% ../nbs/000_base.ipynb #4cfe7543
 def _put(tmp, path, old):
     "Move what was written to its place; `old` gets what was there"
     if not path.is_dir() or path.is_symlink(): return os.replace(tmp, path)
@@ -122,6 +123,7 @@ def _sync_entry(folder):
     try: os.fsync(fd)
     finally: os.close(fd)
 
+# %% ../nbs/000_base.ipynb #25148ddc
 def _clear(path):
     "Remove what a killed process left beside `path`; a folder that had stepped aside comes back"
     for p in path.parent.glob(f'.{path.name.replace("[", "[[]")}.*-*.*'):

@@ -458,8 +458,10 @@ def download_dir()->Path: # the folder; it may not exist yet
     "Where downloaded data sets are kept: `$XDG_CACHE_HOME/pretrain_notes`, by default under ~/.cache"
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'pretrain_notes'
 
-def data_roots(path=None):
-    "The folders of a search path; None: those of the environment, and the one for downloads"
+def data_roots(
+    path=None # one string as in `PRETRAIN_NOTES_DATA`, or a list of folders; None: the environment's, and the one for downloads
+)->list: # the folders, which need not exist
+    "The folders of a search path"
     given = os.environ.get('PRETRAIN_NOTES_DATA', '') if path is None else path
     given = str(given).split(os.pathsep) if isinstance(given, (str, Path)) else given
     return [Path(p).expanduser() for p in given if str(p)] + ([download_dir()] if path is None else [])

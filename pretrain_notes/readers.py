@@ -33,6 +33,7 @@ def list_files(
             inside = p.resolve().is_relative_to(root.resolve())
             yield p, None if inside and p.is_file() else 'outside: a link that leads out of the folder' if not inside else 'unreadable: not a regular file'
 
+# %% ../nbs/020_readers.ipynb #490c9575
 def media_kind(
     p:Path # a file, which need not exist
 )->str: # 'image', 'audio', 'text' or None
@@ -88,6 +89,7 @@ def from_folder(cls:Samples,
         read = list(progress(ex.map(lambda f: read_media_file(f[0], kind, f[1]), files), 'reading files', len(files)))
     return cls._of_files(root, [p.relative_to(root) for p, _ in files], read, kind, labelled, **kw)
 
+# %% ../nbs/020_readers.ipynb #a33b8277
 @patch(cls_method=True)
 def _of_files(cls:Samples, root, paths, read, kind, labelled, **kw):
     "Put what was read into a table, and the rest into quarantine"
@@ -117,6 +119,7 @@ def read_bytes(
     if not p.stat().st_size: raise DataError(f'{p.name} is empty')
     return p.read_bytes()
 
+# %% ../nbs/020_readers.ipynb #eb1182e0
 def _header(names, where):
     "Refuse blank and repeated column names"
     for n, k in Counter(names).items():

@@ -83,6 +83,7 @@ def cores()->int: # at least 1
     if torch and torch.cuda.is_available(): return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
+# %% ../nbs/045_workers.ipynb #b02f9131
 def pool(
     n:int # processes beside this one, at least 1
 ): # a `concurrent.futures.Executor`
@@ -139,6 +140,7 @@ def _alone(why, left):
     warnings.warn(f'the tasks run one after another ({why})', stacklevel=5)
     return left
 
+# %% ../nbs/045_workers.ipynb #139c8b6d
 def _feed_workers(executor, path, tasks, left, n, here, results, bar):
     "Each worker has one task and the next one; this process takes from the same list until it is empty"
     sent = {}
