@@ -13,7 +13,6 @@ import ast, gzip, io, math, os, re, socket, tarfile, zlib
 from collections import namedtuple
 from contextlib import contextmanager
 from hashlib import sha256
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,8 @@ from fastcore.basics import patch, store_attr
 
 import pretrain_notes
 from ._modidx import d as _index
-from .base import DataError, did_you_mean, digest, file_digest
+from .base import DataError, did_you_mean, digest, file_digest, replacing, versions
+from .markup import B, link, look, table, to_html
 from .samples import Samples, make_ids, splits
 import pretrain_notes.readers  # teaches Samples to read files
 
@@ -63,9 +63,7 @@ def info(self:DataSource):
 
 @patch
 def _repr_html_(self:DataSource):
-    import html
-    row = '<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>'
-    return f'<table>{"".join(row.format(k, html.escape(str(v))) for k, v in self.info.items())}</table>'
+    return to_html(look, table((B(k), link(v, v) if k == 'url' else v) for k, v in self.info.items()))
 
 # %% ../nbs/050_datasets.ipynb #3c11a25b
 _uci = 'https://archive.ics.uci.edu/dataset'
@@ -142,7 +140,7 @@ def sentences()->Samples: # about 564 rows: text, lang (code as spaCy writes it)
     files = sorted(Path(spec.origin).parent.glob('lang/*/examples.py'))
     rows = [dict(text=t, lang=p.parent.name, source=f'spacy/lang/{p.parent.name}/examples.py')
             for p in files for t in _list_in(p, 'sentences')]
-    return Samples.from_rows(rows, info=sources['sentences'].info | dict(version=version('spacy')))
+    return Samples.from_rows(rows, info=sources['sentences'].info | dict(version=versions('spacy')['spacy']))
 
 sources['sentences'].read = sentences
 
@@ -522,7 +520,7 @@ def _first_good(download_url, bases, f, tmp, folder):
         try:
             download_url(base + f.name, str(tmp), f.name)
             _checked([tmp/f.name], f)
-            return os.replace(tmp/f.name, folder/f.name)
+            with replacing(folder/f.name) as new: return os.replace(tmp/f.name, new)
         except Exception:
             if i == len(bases) - 1: raise
             (tmp/f.name).unlink(missing_ok=True)

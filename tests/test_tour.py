@@ -66,7 +66,7 @@ def test_killed_and_resumed(whole, tmp_path):
     for stage, after in (('read', 0), ('pretrain', 3), ('transfer', 2)):
         p = subprocess.Popen(command('tour', '--out', out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | dict(TQDM_DISABLE='1'))
         end = time.monotonic() + 300
-        while not (out/f'.{stage}.tmp').exists() and p.poll() is None and time.monotonic() < end: time.sleep(.01)
+        while not list(out.glob(f'.{stage}.*tmp')) and p.poll() is None and time.monotonic() < end: time.sleep(.01)
         time.sleep(after)
         os.killpg(p.pid, signal.SIGKILL); p.wait()
         assert not (out/'report.html').exists() and not (out/'report.json').exists()

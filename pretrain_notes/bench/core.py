@@ -12,14 +12,14 @@ __all__ = ['benchmarks', 'heavy', 'measure', 'machine', 'Compared', 'interleaved
 import gc, json, math, os, pkgutil, platform, subprocess, sys, time, tracemalloc, warnings
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from ..base import DataError, did_you_mean, progress
+from ..base import DataError, did_you_mean, progress, versions
+from ..markup import box, frame, look, P, to_html
 
 # %% ../../nbs/800_bench.core.ipynb #4a35cd20
 def _here(f):
@@ -85,16 +85,12 @@ def _memory_gb():
     try: return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1)
     except (AttributeError, ValueError, OSError): return None
 
-def _version(name):
-    try: return version(name)
-    except PackageNotFoundError: return None
-
 # %% ../../nbs/800_bench.core.ipynb #10655652
 def machine()->dict: # cpu, cores (those this process may use), memory_gb, load, system, python, versions
     "What runs here. `load` is the mean number of busy processes in the last minute: near or above `cores`, distrust seconds"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     load = round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None
-    libs = {n: v for n in ('pretrain_notes', 'torch', 'fastai', 'transformers', 'numpy', 'scikit-learn') if (v := _version(n))}
+    libs = versions('pretrain_notes', 'torch', 'fastai', 'transformers', 'numpy', 'scikit-learn')
     return dict(cpu=_cpu_model(), cores=cores, memory_gb=_memory_gb(), load=load, system=f'{platform.system()} {platform.machine()}',
                 python=platform.python_version(), versions=libs)
 
@@ -166,7 +162,7 @@ def row(self:BenchResult,
         each, ratio = a / b, np.median(a) / np.median(b)
     spread = {k: [float(v.min()), float(v.max())] for k, v in dict(ours=a, peer=b, ratio=each).items()}
     self.results.append(dict(metric=metric, ours=float(np.median(a)), peer=float(np.median(b)), peer_name=peer_name,
-        peer_version=peer_version or _version(peer_name) or '', ratio=float(ratio), repeats=len(a), spread=spread))
+        peer_version=peer_version or versions(peer_name).get(peer_name, ''), ratio=float(ratio), repeats=len(a), spread=spread))
     return self.results[-1]
 
 # %% ../../nbs/800_bench.core.ipynb #179e748c
@@ -250,9 +246,8 @@ def _about(self:BenchResult):
 # %% ../../nbs/800_bench.core.ipynb #83a85fb8
 @patch
 def _repr_html_(self:BenchResult):
-    from html import escape
-    shown = [t.to_html(index=False) for t in self.tables() if len(t)]
-    return f'<p><b>{escape(self.name)}</b></p>' + ''.join(shown) + ''.join(f'<p>{escape(s)}</p>' for s in self._about())
+    shown = [frame(t, index=False) for t in self.tables() if len(t)]
+    return to_html(look, box(self.name, shown, map(P, self._about())))
 
 @patch
 def __repr__(self:BenchResult):
@@ -323,7 +318,7 @@ def bench(
     if name not in all_benchmarks(): raise DataError(f'there is no benchmark {name!r}' + did_you_mean(name, benchmarks))
     if repeats is not None and repeats < 1: raise DataError(f'a benchmark needs at least one repeat, not {repeats}')
     f = benchmarks[name]
-    missing = [p for p in f.peers if not _version(p)]
+    missing = [p for p in f.peers if p not in versions(p)]
     if missing: raise DataError(f"benchmark {name!r} compares with {', '.join(missing)}, which is not installed: "
                                 "pip install 'pretrain_notes[bench]'")
     result = BenchResult(name)

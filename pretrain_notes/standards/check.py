@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/standards.check.html.md"""
 __all__ = ['Report', 'check', 'Planter', 'plant_defects', 'missed']
 
 # %% ../../nbs/640_standards.check.ipynb #fefd45c0
-import base64, html, io, json
+import json
 from collections import Counter
 from urllib.parse import quote
 
@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch, store_attr
 
+from ..markup import B, Br, Code, css, Details, Div, Li, look, P, Q, sheet, shorten, Small, Span, Summary, table, thumbnail, to_html, Ul
 from ..base import DataError, did_you_mean, digest, progress, write_json
 from ..samples import Samples
 from ..media import read_image, to_mode
-from .rules import Context, Finding, catalogue, plural, profiles, repeats, run_rule, severities
+from .rules import Context, Finding, all_rules, plural, profiles, repeats, run_rule, severities
 
 # %% ../../nbs/640_standards.check.ipynb #b8b914d5
 class Report:
@@ -46,16 +47,17 @@ class Report:
 # %% ../../nbs/640_standards.check.ipynb #5bf2e87b
 def check(
     data, # `Samples`, or the folder of a saved data set
-    profile:str='core', # 'core', 'labelled' or 'publish': each runs the rules of those before it
+    profile:str='core', # 'core', 'labeled' or 'publish': each runs the rules of those before it
     rules=None # ids of the rules to run; None: those of the profile
 )->Report: # what was found
     "Check a data set against the rules. Raises `DataError` where there is no data set, or no such profile or rule"
     if profile not in profiles: raise DataError(f'there is no profile {profile!r}' + did_you_mean(profile, profiles))
+    known = all_rules()
     for r in rules or []:
-        if r not in catalogue: raise DataError(f'there is no rule {r!r}' + did_you_mean(r, catalogue))
+        if r not in known: raise DataError(f'there is no rule {r!r}' + did_you_mean(r, known))
     ctx = Context(data, strict=profile == 'publish')
-    chosen = [catalogue[r] for r in sorted(rules)] if rules is not None else [r for _, r in sorted(catalogue.items())
-        if profiles.index(r.profile) <= profiles.index(profile)]
+    wanted = [i for i, r in known.items() if profiles.index(r.profile) <= profiles.index(profile)] if rules is None else rules
+    chosen = [known[i] for i in sorted(wanted)]
     return Report(ctx, profile, [(r, *_run(r, ctx)) for r in progress(chosen, 'checking')])
 
 # %% ../../nbs/640_standards.check.ipynb #a0a140ed
@@ -68,32 +70,24 @@ def _run(r, ctx):
 Samples.check = check      # so that samples.check() works wherever this module is imported
 
 # %% ../../nbs/640_standards.check.ipynb #8fde3240
-_style = """<style>.pn-r{border-collapse:collapse;font-size:13px;line-height:1.35}.pn-r td{max-width:19rem;overflow-wrap:anywhere}
-.pn-r td,.pn-r th{padding:6px 10px 6px 0!important;text-align:left!important;vertical-align:top;white-space:normal;
-border-bottom:1px solid #d0d5dd}
+_style = css('''.pn-r{font-size:13px;line-height:1.35}.pn-r td{max-width:19rem;border-bottom:1px solid #d0d5dd}
 .pn-sev{color:#fff;border-radius:3px;padding:1px 7px;font-size:11px;white-space:nowrap}
 .pn-E{background:#b42318}.pn-W{background:#b54708}.pn-I{background:#175cd3}.pn-r code{font-size:11px}.pn-na summary{cursor:pointer}
-.pn-ev{display:flex;gap:6px;flex-wrap:wrap;margin-bottom:3px}.pn-ev figure{margin:0;text-align:center;font-size:11px}
-.pn-ev img{height:44px;image-rendering:pixelated;display:block;margin:auto}.pn-ev q{display:block;font-size:12px}</style>"""
+.pn-r .pn-sheet{margin-bottom:3px;font-size:11px}.pn-r q{display:block;font-size:12px}''')
 _private = ('PN7',)   # rules whose evidence is named, not shown
 
-def _esc(v, n=200):
-    v = f'{v:.4g}' if isinstance(v, float) else str(v)
-    return html.escape(v if len(v) <= n else v[:n - 1] + '…')
+def _short_id(i): return i[:8] + i[64:] if len(i) >= 64 else i[:60]
 
-def _short(i): return i[:8] + i[64:] if len(i) >= 64 else i[:60]
+def _severity(f): return Span(severities[f.severity], cls=f'pn-sev pn-{f.severity}')
 
 # %% ../../nbs/640_standards.check.ipynb #95ed77af
 @patch
 def _thumb(self:Report, i):
-    "One image of the evidence, as HTML"
+    "One image of the evidence, or why it cannot be shown"
     v = self.ctx.table['image'][i].as_py()
     try: im = to_mode(read_image(v.get('bytes') or b'' if isinstance(v, dict) else b''))
-    except DataError as e: return f'<figure>✕<br>{_esc(str(e).partition(":")[0])}</figure>'
-    im.thumbnail((88, 88))
-    b = io.BytesIO(); im.save(b, 'PNG')
-    note = _esc(' '.join(self._note(i)), 30)
-    return f'<figure><img alt="{note}" src="data:image/png;base64,{base64.b64encode(b.getvalue()).decode()}">{note}</figure>'
+    except DataError as e: return thumbnail(None, str(e).partition(':')[0])
+    return thumbnail(im, shorten(' '.join(self._note(i)), 30), 44)
 
 # %% ../../nbs/640_standards.check.ipynb #e5db505f
 @patch
@@ -107,14 +101,15 @@ def _note(self:Report, i):
 # %% ../../nbs/640_standards.check.ipynb #000bfc4e
 @patch
 def _evidence(self:Report, f, n=4):
-    "The first rows of a finding's evidence, as HTML"
+    "The first rows of a finding's evidence"
     if not hasattr(self, '_rows'): self._rows = {r: i for i, r in enumerate(self.ctx.ids)}
     rows = [self._rows[e] for e in f.evidence[:n] if e in self._rows] if not f.rule.startswith(_private) else []
-    names, shown = self.ctx.table.column_names, ''
-    if rows and 'image' in names: shown = ''.join(map(self._thumb, rows))
-    elif rows and 'text' in names: shown = ''.join(f'<q>{_esc(self.ctx.table["text"][i].as_py() or "", 70)}</q>' for i in rows[:3])
-    ids = ', '.join(f'<code>{_esc(_short(e))}</code>' for e in f.evidence[:n]) + (f' and {f.total - n:,} more' if f.total > n else '')
-    return f'<div class="pn-ev">{shown}</div>{ids}' if shown else ids
+    names, shown = self.ctx.table.column_names, None
+    if rows and 'image' in names: shown = sheet(map(self._thumb, rows))
+    elif rows and 'text' in names: shown = Div(Q(shorten(self.ctx.table['text'][i].as_py() or '', 70)) for i in rows[:3])
+    ids = [(Code(_short_id(e)), ', ') for e in f.evidence[:n]]
+    if ids: ids[-1] = ids[-1][:1]
+    return shown, ids, f' and {f.total - n:,} more' * (f.total > n)
 
 @patch
 def __repr__(self:Report):
@@ -124,27 +119,24 @@ def __repr__(self:Report):
             f'{len(self.passed)} passed, {len(self.not_applicable)} not applicable')
 
 # %% ../../nbs/640_standards.check.ipynb #0e736d32
-def _title(r): return _esc(catalogue[r].title) if r in catalogue else ''
-
 @patch
 def _row(self:Report, f):
-    "One finding as a row of HTML"
-    measured = '' if f.value is None else f'<br><small>{_esc(f.value, 60)}' + ('' if f.threshold is None
-        else f', held against {_esc(f.threshold, 60)}') + '</small>'
-    return (f'<tr><td><span class="pn-sev pn-{f.severity}">{severities[f.severity]}</span></td>'
-            f'<td><b>{_esc(f.rule)}</b> {_title(f.rule)}<br><small>{_esc(f.where, 60)}</small></td>'
-            f'<td>{_esc(f.message)}{measured}</td><td>{self._evidence(f)}</td><td>{_esc(f.hint)}</td></tr>')
+    "One finding as a row of a table"
+    titles = {r.id: r.title for r, _, _ in self.results}
+    measured = '' if f.value is None else shorten(f.value, 60) + ('' if f.threshold is None else f', held against {shorten(f.threshold, 60)}')
+    return (_severity(f), (B(f.rule), ' ', shorten(titles.get(f.rule, ''), 200), Br(), Small(shorten(f.where, 60))),
+            (shorten(f.message, 200), (Br(), Small(measured)) if measured else None), self._evidence(f), shorten(f.hint, 200))
 
 # %% ../../nbs/640_standards.check.ipynb #c3b80834
 @patch
 def _repr_html_(self:Report):
     "The findings as a table, then what passed and what did not apply"
-    head = '<tr><th></th><th>Rule</th><th>Found</th><th>Evidence</th><th>What to do</th></tr>'
-    table = f'<table class="pn-r">{head}{"".join(map(self._row, self.findings))}</table>' if self.findings else ''
-    na = ''.join(f'<li><b>{r}</b> {_title(r)}: {_esc(why)}</li>' for r, why in self.not_applicable.items())
-    return (f'{_style}<p>{_esc(repr(self))}</p>{table}<p><small>Passed: {", ".join(self.passed) or "none"}</small></p>'
-            + (f'<details class="pn-na"><summary>Not applicable: {len(self.not_applicable)}</summary><ul>{na}</ul></details>'
-            if na else ''))
+    head = ('', 'Rule', 'Found', 'Evidence', 'What to do')
+    found = table(map(self._row, self.findings), head, 'pn-t pn-r') if self.findings else None
+    titles = {r.id: r.title for r, _, _ in self.results}
+    na = [Li(B(r), f' {titles[r]}: {shorten(why, 200)}') for r, why in self.not_applicable.items()]
+    return to_html(look, _style, P(repr(self)), found, P(Small(f'Passed: {", ".join(self.passed) or "none"}')),
+        Details(Summary(f'Not applicable: {len(na)}'), Ul(na), cls='pn-na') if na else None)
 
 # %% ../../nbs/640_standards.check.ipynb #483eae05
 class Planter:
@@ -261,14 +253,14 @@ def missed(
 def plot(self:Report): # a matplotlib Figure
     "Findings by rule: how many rows or paths each is about"
     import matplotlib.pyplot as plt
-    fs, colours = self.findings, dict(E='#b42318', W='#b54708', I='#175cd3')
+    fs, colors = self.findings, dict(E='#b42318', W='#b54708', I='#175cd3')
     fig, ax = plt.subplots(figsize=(8, .7 + .28 * max(len(fs), 1)), layout='constrained')
-    bars = ax.barh(range(len(fs)), [max(f.total, 1) for f in fs], color=[colours[f.severity] for f in fs], height=.7)
+    bars = ax.barh(range(len(fs)), [max(f.total, 1) for f in fs], color=[colors[f.severity] for f in fs], height=.7)
     ax.bar_label(bars, [f'{max(f.total, 1):,}   {f.message[:64]}' for f in fs], padding=4, fontsize=8, parse_math=False)
     ax.set_yticks(range(len(fs)), [f'{f.rule}  {f.where[:22]}' for f in fs], fontsize=8, parse_math=False)
     ax.invert_yaxis(); ax.set_xticks([]); ax.set_xlim(0, 4 * max([f.total for f in fs] + [1]))
     ax.spines[['top', 'right', 'bottom']].set_visible(False)
-    ax.set_title(', '.join(f'{n} {name}' for name, n in self.counts.items()) + f' · rows or paths concerned', fontsize=9, loc='left')
+    ax.set_title(', '.join(f'{n} {name}' for name, n in self.counts.items()) + ' · rows or paths concerned', fontsize=9, loc='left')
     plt.close(fig)
     return fig
 

@@ -9,17 +9,19 @@ __all__ = ['field', 'record_sets', 'croissant_document', 'to_croissant', 'valida
            'compare_records', 'publish']
 
 # %% ../../nbs/660_standards.croissant.ipynb #710bec5d
-import io, json, os, re, shutil
+import io, re
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from ..base import DataError, write_json
+from ..base import DataError, replacing, write_json, write_text
 from ..samples import Samples, manifest_files, read_manifest
-from .card import card, enlist, write_text
+from .card import card, enlist
+from ..base import write_text
 from .check import Report, check
-from .rules import Context, Finding, Rule, rai, run_rule, spdx
+from .rules import Context, Finding, Rule, run_rule
+from .checks_docs import rai, spdx
 
 # %% ../../nbs/660_standards.croissant.ipynb #9c63d90a
 _kinds = [(pa.types.is_boolean, 'sc:Boolean'), (pa.types.is_integer, 'sc:Integer'), (pa.types.is_floating, 'sc:Float'),
@@ -272,25 +274,18 @@ def publish(
 )->Path: # the folder: data/*.parquet, croissant.json, README.md, manifest.json
     "Write a data set with description and card, all or nothing. Raises `DataError` where it cannot be read back as it was"
     path = Path(path)
-    if path.exists() and not (overwrite
-        and (path/'manifest.json').exists()): raise DataError(f'{path.name} exists already: choose another folder'
-        + (', or pass overwrite=True' if (path/'manifest.json').exists() else ''))
-    tmp, old = (path.with_name(f'.{path.name}.{os.getpid()}.{x}') for x in ('publish', 'old'))
+    ours = (path/'manifest.json').exists()
+    if path.exists() and not (overwrite and ours):
+        raise DataError(f'{path.name} exists already: choose another folder' + ', or pass overwrite=True' * ours)
     report = report or check(samples, 'publish')
-    try:
+    with replacing(path) as tmp:
         _write_all(samples, tmp, report)
         _verify(tmp, samples)
-        if path.exists(): os.replace(path, old)
-        os.replace(tmp, path)
-    finally:
-        if old.exists() and not path.exists(): os.replace(old, path)
-        for d in (tmp, old): shutil.rmtree(d, ignore_errors=True)
     return path
 
 # %% ../../nbs/660_standards.croissant.ipynb #13724ad1
 def _write_all(samples, tmp, report):
     "Write everything into a hidden folder; the manifest, without which it does not load, comes last"
-    shutil.rmtree(tmp, ignore_errors=True)
     (samples.save(tmp)/'manifest.json').unlink()
     files = manifest_files(tmp)
     write_json(tmp/'croissant.json', croissant_document(samples, files))
