@@ -297,6 +297,27 @@ def quarantine_entry(
     reason, _, detail = why.partition(': ')
     return dict(source=str(source), reason=reason, detail=detail)
 
+# %% ../nbs/010_samples.ipynb #b5f33bf0
+@patch(cls_method=True)
+def from_parquet(cls:Samples,
+    *paths, # Parquet files with the same columns, read in this order
+    **kw # `features`, `vocab`, `info`, `steps`, `quarantined`
+)->Samples: # the rows with the types, ids and digests that they were written with
+    "Samples from Parquet; types written by `datasets` or by us are restored"
+    import pyarrow.parquet as pq
+    if not paths: raise DataError('no Parquet file was named')
+    tables = []
+    for p in map(Path, paths):
+        if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
+        try: tables.append(pq.read_table(p, partitioning=None))
+        except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
+    meta = tables[0].schema.metadata
+    try: table = _small(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables))
+    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
+    try: features = kw.pop('features', None) or features_of(table)
+    except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
+    return cls._typed(table, features, **kw)
+
 # %% ../nbs/010_samples.ipynb #75f82243
 @patch
 def to_dataset(self:Samples): # a `datasets.Dataset` over the same memory
@@ -356,27 +377,6 @@ def _small(table):
     "64-bit-offset strings and binaries, which Daft and pandas use, as the plain ones"
     plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     return table.cast(pa.schema([f.with_type(plain.get(f.type, f.type)) for f in table.schema], table.schema.metadata))
-
-# %% ../nbs/010_samples.ipynb #b5f33bf0
-@patch(cls_method=True)
-def from_parquet(cls:Samples,
-    *paths, # Parquet files with the same columns, read in this order
-    **kw # `features`, `vocab`, `info`, `steps`, `quarantined`
-)->Samples: # the rows with the types, ids and digests that they were written with
-    "Samples from Parquet; types written by `datasets` or by us are restored"
-    import pyarrow.parquet as pq
-    if not paths: raise DataError('no Parquet file was named')
-    tables = []
-    for p in map(Path, paths):
-        if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
-        try: tables.append(pq.read_table(p, partitioning=None))
-        except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
-    meta = tables[0].schema.metadata
-    try: table = _small(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables))
-    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
-    try: features = kw.pop('features', None) or _features_of(table)
-    except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
-    return cls._typed(table, features, **kw)
 
 # %% ../nbs/010_samples.ipynb #eeb71868
 @patch
