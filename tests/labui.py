@@ -2,6 +2,7 @@
 import json, os, socket, subprocess, sys, time
 from pathlib import Path
 import pytest
+from guard import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROME = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
@@ -22,12 +23,12 @@ class Lab:
         quiet.parent.mkdir(parents=True)
         quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
         env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'PYTHONPATH')} | dict(JUPYTER_CONFIG_DIR=str(cfg),
-            JUPYTERLAB_SETTINGS_DIR=str(cfg/'s'), JUPYTERLAB_WORKSPACES_DIR=str(cfg/'w'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+            JUPYTERLAB_SETTINGS_DIR=str(cfg/'s'), JUPYTERLAB_WORKSPACES_DIR=str(cfg/'w'), PYTHONPATH=str(ROOT))
         opts = dict(ip='127.0.0.1', port=self.port) | {'ServerApp.port_retries': 0, 'IdentityProvider.token': '', 'ServerApp.password': '',
             'ServerApp.root_dir': self.root, 'LabApp.expose_app_in_browser': True, 'LabApp.news_url': None,
             'LabApp.check_for_updates_class': 'jupyterlab.handlers.announcements.NeverCheckForUpdate'}
         cmd = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', *[f'--{k}={v}' for k, v in opts.items()]]
-        with open(self.root/'lab.log', 'w') as log: self.server = subprocess.Popen(cmd, stdout=log, stderr=subprocess.STDOUT, env=env)
+        with open(self.root/'lab.log', 'w') as log: self.server = guarded(cmd, stdout=log, stderr=subprocess.STDOUT, env=env)
         self._wait()
         self.playwright = sync_playwright().start()
         self.browser = self.playwright.chromium.launch(executable_path=chromium, args=CHROME)
@@ -39,7 +40,7 @@ class Lab:
         raise RuntimeError((self.root/'lab.log').read_text()[-2000:])
 
     def close(self):
-        for f in (self.browser.close, self.playwright.stop, self.server.terminate, self.server.wait): f()
+        for f in (self.browser.close, self.playwright.stop, self.server.stdin.close, self.server.wait): f()
 
     def notebook(self, name, cells, **kw):
         "A new notebook with these cells, opened"
