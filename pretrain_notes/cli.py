@@ -26,7 +26,7 @@ def _errors():
     "Our errors as one sentence and exit status 2; an interrupt as 130"
     import warnings
     warnings.filterwarnings('ignore')
-    from pretrain_notes.samples import DataError
+    from pretrain_notes.base import DataError
     try: yield
     except DataError as e: _say(f'error: {e}'); raise typer.Exit(2)
     except KeyboardInterrupt: _say('interrupted: the same command goes on from here'); raise typer.Exit(130)
@@ -72,7 +72,9 @@ def _lines(report):
 
 def _read(path):
     "What `check` looks at: a saved folder as it is, anything else as `Samples`"
-    from pretrain_notes.samples import DataError, Samples
+    from pretrain_notes.base import DataError
+    import pretrain_notes.readers  # teaches Samples to read files
+    from pretrain_notes.samples import Samples
     if (path/'manifest.json').is_file() or (path/'croissant.json').is_file(): return path
     readers = {'.csv': Samples.from_csv, '.jsonl': Samples.from_jsonl, '.parquet': Samples.from_parquet}
     if path.is_file() and path.suffix.lower() not in readers: raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')

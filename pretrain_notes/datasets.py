@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/datasets.html.md"""
 
 # %% auto #0
 __all__ = ['sources', 'File', 'DataSource', 'digits', 'wine', 'breast_cancer', 'photos', 'sentences', 'sample_texts',
-           'sample_speech', 'read_idx', 'download_dir', 'load_samples', 'available']
+           'sample_speech', 'read_idx', 'download_dir', 'data_roots', 'load_samples', 'available']
 
 # %% ../nbs/050_datasets.ipynb #7b849fa0
 import ast, gzip, io, math, os, re, socket, tarfile, zlib
@@ -23,7 +23,9 @@ from fastcore.basics import patch, store_attr
 
 import pretrain_notes
 from ._modidx import d as _index
-from .samples import DataError, Samples, did_you_mean, digest, file_digest, make_ids, read_audio, splits
+from .base import DataError, did_you_mean, digest, file_digest
+from .samples import Samples, make_ids, splits
+import pretrain_notes.readers  # teaches Samples to read files
 
 # %% ../nbs/050_datasets.ipynb #1c4384ed
 sources = {}   # every data set by name
@@ -456,7 +458,7 @@ def download_dir()->Path: # the folder; it may not exist yet
     "Where downloaded data sets are kept: `$XDG_CACHE_HOME/pretrain_notes`, by default under ~/.cache"
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()/'pretrain_notes'
 
-def _roots(path=None):
+def data_roots(path=None):
     "The folders of a search path; None: those of the environment, and the one for downloads"
     given = os.environ.get('PRETRAIN_NOTES_DATA', '') if path is None else path
     given = str(given).split(os.pathsep) if isinstance(given, (str, Path)) else given
@@ -557,7 +559,7 @@ def load_samples(
     source = sources[name]
     split = _known_split(source, split)
     if not source.files: return source.read()
-    found, files = _find(source, split, _roots(path))
+    found, files = _find(source, split, data_roots(path))
     if found is not None: return _load_files(source, split, files)
     if files: raise _absent(source, files)
     if not source.get: raise _absent(source, 'not found on the search path, and it cannot be downloaded from here')
@@ -590,7 +592,7 @@ def available(
     import pandas as pd
     def where(s):
         if not s.files: return 'installed'
-        root = _find(s, None, _roots(path))[0]
+        root = _find(s, None, data_roots(path))[0]
         if root is not None: return 'downloaded' if root == download_dir() else 'PRETRAIN_NOTES_DATA'
         return 'downloadable' if s.get else 'by hand'
     return pd.DataFrame([dict(name=s.name, rows=sum(s.rows.values()), media=s.media, license=s.license, where=where(s))

@@ -11,7 +11,7 @@ __all__ = ['glossary_html', 'glossary', 'use_han_font', 'draw_flow']
 import difflib, html, unicodedata
 from pathlib import Path
 import pretrain_notes
-from .samples import DataError
+from .base import DataError
 
 # %% ../nbs/060_glossary.ipynb #89f5d5a4
 _terms = {'0 Ground': '''

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from .samples import DataError, Samples, digest, file_digest, manifest_files, write_json
+from .base import DataError, digest, file_digest, write_json
+from .samples import Samples, manifest_files
 
 # %% ../nbs/030_steps.ipynb #1c503057
 _secret_name = re.compile(r'(?i)(passw|pwd|secret|token|api_?key|credential|authorization|private_?key|access_?key|signature|^key$|^sig$)')

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .samples import DataError, Samples, digest, did_you_mean, write_json
+from .base import DataError, digest, did_you_mean, write_json
+from .samples import Samples
 from .steps import Run, step
+import pretrain_notes.readers  # teaches Samples to read files
 
 # %% ../nbs/900_tour.ipynb #faeaef47
 _caps = dict(train=20_000, valid=2_000, test=5_000)     # rows of a part, so that the tour stays a tour on large sets
@@ -45,7 +47,7 @@ def cap_rows(
     seed:int=0 # of the draw
 )->Samples: # at most so many of each split
     "Leave out rows, class by class in proportion, where a split has more than its cap"
-    from pretrain_notes.transfer.compare import draw_labels
+    from pretrain_notes.pretrain.objective import draw_labels
     keep = np.ones(len(samples), bool)
     for s, cap in caps.items():
         rows = np.flatnonzero(np.array(samples['split'].to_pylist()) == s)
@@ -212,7 +214,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     "Stage 4: spoil labels, find them again"
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
-    from pretrain_notes.transfer.compare import draw_labels
+    from pretrain_notes.pretrain.objective import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -229,7 +231,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
 def _classify(folder, read, seed, cap=3_000):
     "Stage 5: tree, SVM and net on the same folds"
     from pretrain_notes.classify.compare import compare_classifiers
-    from pretrain_notes.transfer.compare import draw_labels
+    from pretrain_notes.pretrain.objective import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -285,7 +287,7 @@ def _pretrain(folder, read, seed):
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
     "kNN and linear probe of each encoder, and a map of each"
     from pretrain_notes.pretrain.objective import embed, knn_probe, linear_probe, plot_embedding
-    from pretrain_notes.transfer.compare import draw_labels
+    from pretrain_notes.pretrain.objective import draw_labels
     by = samples.by_split()
     few, new = (p[draw_labels(p.labels, min(n, len(p)), seed)] for p, n in ((by['train'], n_fit), (by['valid'], n_score)))
     fig, axs = _axes(9, 3.2, 1, len(encoders))

@@ -5,7 +5,7 @@ import pytest
 from pretrain_notes.annotate.aggregate import (acceptance_plan, accuracy_at_least, accuracy_by_votes, annotators_needed, crowds, dawid_skene, fuse_boxes,
     hierarchical_ds, labels_needed, load_crowd, majority, majority_accuracy, one_coin, simulate_votes, skill_bound, vote_spans)
 from pretrain_notes.annotate.agreement import Votes
-from pretrain_notes.samples import DataError
+from pretrain_notes.base import DataError
 
 METHODS = dict(majority=majority, one_coin=one_coin, dawid_skene=dawid_skene, hierarchical_ds=hierarchical_ds)
 

@@ -3,9 +3,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from pretrain_notes.annotate.agreement import (Votes, agreement, binomial_interval, bootstrap_interval, box_agreement, box_votes, class_votes, cohen_kappa,
-    fleiss_kappa, group_boxes, gwet_ac, krippendorff_alpha, levels, match_boxes, percent_agreement, span_agreement, span_alpha)
-from pretrain_notes.samples import DataError
+from pretrain_notes.annotate.agreement import (
+    Votes, agreement, bootstrap_interval, box_agreement, box_votes, class_votes, cohen_kappa, fleiss_kappa, group_boxes, gwet_ac,
+    krippendorff_alpha, levels, match_boxes, percent_agreement, span_agreement, span_alpha)
+from pretrain_notes.stats import binomial_interval
+from pretrain_notes.base import DataError
 
 DATA_C = Votes([[int(c) if c != '.' else None for c in r] for r in ('123321412...', '1233224125..', '.33323422513', '12332441251.')])
 FLEISS = Votes(np.array([list(w) for w in '''444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445

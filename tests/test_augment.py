@@ -5,7 +5,7 @@ from scipy.stats import ks_2samp
 from pretrain_notes.batch import augment as A
 from pretrain_notes.batch.augment import (BatchAugment, CutMixEach, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, byol_augment, erase,
                                     gaussian_blur, multicrop_augment, random_boxes, resized_crop, simclr_augment, solarize)
-from pretrain_notes.samples import DataError
+from pretrain_notes.base import DataError
 
 def pictures(n=12, c=3, h=40, w=32, seed=0):
     "Smooth colourful pictures as floats, with plain colours at the corners"

@@ -2,9 +2,9 @@
 import json, os, statistics, sys, time
 import numpy as np
 import pytest
-from pretrain_notes.bench import core as bench as B
+from pretrain_notes.bench import core as B
 from pretrain_notes.bench.core import BenchResult, Compared, bench, benchmark, benchmarks, heavy, interleaved, machine, measure, modules_after, one_thread
-from pretrain_notes.samples import DataError
+from pretrain_notes.base import DataError
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch): monkeypatch.setenv('TQDM_DISABLE', '1')

@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from pretrain_notes.classify import compare as classify
-from pretrain_notes.classify.compare import (DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
-                                     corrected_interval, load_classifier, preflight, rank_scores, save_classifier)
+from pretrain_notes.classify.compare import (
+    DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
+    load_classifier, preflight, rank_scores, save_classifier)
+from pretrain_notes.stats import corrected_interval
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts, wine
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 rng = np.random.default_rng(0)
 
@@ -451,7 +454,7 @@ def test_net_is_saved_without_pickle(tmp_path):
 def forge(home, model):
     "Put another model in, and the digest that fits it."
     import skops.io as sio
-    from pretrain_notes.samples import file_digest
+    from pretrain_notes.base import file_digest
     if isinstance(model, bytes): (home/'model.skops').write_bytes(model)
     else: sio.dump(model, home/'model.skops')
     c = json.loads((home/'config.json').read_text())
@@ -508,7 +511,7 @@ def test_manhattan_and_what_skops_cannot_write(table, tmp_path):
 def test_tampered_folders(kept, tmp_path):
     "Whatever is written into the files, what is met is a DataError."
     from safetensors.numpy import save_file
-    from pretrain_notes.samples import file_digest
+    from pretrain_notes.base import file_digest
     r = np.random.default_rng(0)
     net = RowsClassifier(LearnerClassifier('head', epochs=1)).fit(r.normal(size=(40, 3)), np.tile([0, 1], 20))
     def folder(model, name): return save_classifier(model, tmp_path/name)

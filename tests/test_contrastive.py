@@ -10,7 +10,7 @@ from pretrain_notes.pretrain.contrastive import BYOL, BarlowTwins, MomentumSched
 from pretrain_notes.datasets import load_samples
 from pretrain_notes.batch.loaders import Augment
 from pretrain_notes.pretrain.objective import CollapseWatch, SmallEncoder, pretrain_learner
-from pretrain_notes.samples import DataError
+from pretrain_notes.base import DataError
 
 torch.set_num_threads(1)
 OBJECTIVES = SimCLR, BarlowTwins, VICReg, BYOL

@@ -7,7 +7,7 @@ import numpy as np, pytest
 from conftest import clean_env
 from pretrain_notes import datasets as D
 from pretrain_notes.datasets import File, DataSource, available, digits, load_samples, read_idx, sources
-from pretrain_notes.samples import DataError, digest
+from pretrain_notes.base import DataError, digest
 
 INSTALLED = [n for n, s in sources.items() if not s.files]
 NAMED = [n for n, s in sources.items() if s.files]

@@ -10,7 +10,8 @@ from pretrain_notes.datasets import digits
 from pretrain_notes.pretrain.gan import GAN, Critic, SampleRecorder, frechet_distance, gan_learner
 from pretrain_notes.pretrain.masked import MaskedAutoencoder, from_patches, show_masked, sincos_positions, to_patches, vit_encoder
 from pretrain_notes.pretrain.objective import make_encoder, pretrain_learner
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 torch.set_num_threads(1)
 MAKE = dict(plain=lambda: Autoencoder(noise=0, mask=0), denoising=Autoencoder, vae=VAE, gan=GAN, masked=lambda: MaskedAutoencoder(patch=4))

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 from pretrain_notes.classify.imbalance import (ClassWeighted, CostSensitive, LogitAdjusted, LongTailClassifier, Resampled, TorchClassifier, adjust_prior,
     balanced_softmax_loss, cheapest, class_weights, cost_curve, focal_loss, imbalance_remedies, logit_adjusted_loss, long_tail, tail_recall,
     weighted_loss)
-from pretrain_notes.samples import DataError
+from pretrain_notes.base import DataError
 
 X, y = load_digits(return_X_y=True)
 X = X / 16

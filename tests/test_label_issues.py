@@ -7,7 +7,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_conflicts, find_label_issues, issue_filters, issue_rankings,
     noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues, show_issues)
 from pretrain_notes.annotate.structured_issues import find_box_issues, find_multilabel_issues, find_token_issues, show_box_issues
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 X, truth = load_digits(return_X_y=True)
 

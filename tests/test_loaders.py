@@ -6,7 +6,8 @@ from pretrain_notes.batch.augment import byol_augment, multicrop_augment, simclr
 from pretrain_notes.datasets import digits
 from pretrain_notes.batch.loaders import Augment, ImageTensors, PerView, TensorDL, _stats, tensor_dataloaders
 from pretrain_notes.batch import loaders
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch): monkeypatch.setenv('TQDM_DISABLE', '1')

@@ -16,7 +16,8 @@ from pretrain_notes.datasets import digits
 from pretrain_notes.batch.loaders import Augment
 from pretrain_notes.pretrain.objective import (CollapseWatch, Objective, OnlineProbe, compare_probes, draw_labels, effective_rank, embed, encoder_learner, feature_std,
                                       knn_probe, linear_probe, make_encoder, n_features, plot_embedding, plot_neighbors, pretrain_learner, probe)
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 torch.set_num_threads(1)
 VIEWS = dict(rotate=20, scale=(.7, 1.1), shift=.1)

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from pretrain_notes.classify.compare import compare_classifiers
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 from pretrain_notes.classify.slices import (class_balance, class_counts, column_shift, covered, data_quality, density_coverage, diversity, energy_test,
                                    feature_vectors, find_slices, mean_distance, plot_counts, two_sample_auc, vendi_score)
 

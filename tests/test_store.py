@@ -10,7 +10,8 @@ resource = pytest.importorskip('resource', reason='these tests fork and kill pro
 from pretrain_notes.annotate import store as store_module
 from pretrain_notes.annotate.store import LabelStore, _event, _mount_of, _refuse_network, propose, simulate_annotator
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask, Task
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 task = ClassTask(['cat', 'dog'])
 

@@ -7,7 +7,8 @@ from PIL import Image
 from pretrain_notes.batch import stream as S
 from pretrain_notes.batch.augment import byol_augment, simclr_augment
 from pretrain_notes.datasets import digits
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 from pretrain_notes.batch.stream import Prefetch, StreamDL, image_stream, shuffled, stream_dataloaders
 
 CPU = dict(device='cpu')

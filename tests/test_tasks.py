@@ -2,7 +2,8 @@
 import json, re
 import pytest
 from pretrain_notes.annotate.tasks import ACTIONS, BoxTask, ClassTask, SpanTask, Task, allocate_keys, bounds_of, guide_html, show_label
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 nasty = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "';alert(1)//", '{{7*7}}', '=1+1', '\u202eevil', '../../etc/passwd', 'שלום',
          '𠮷野家', '👨‍👩‍👧', 'a\nb', '&lt;b&gt;']

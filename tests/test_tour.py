@@ -138,7 +138,7 @@ def test_unreadable(tmp_path):
 
 def test_unreadable_error(tmp_path, monkeypatch):
     "The same for root, to whom nothing is unreadable: the system's refusal becomes one sentence."
-    from pretrain_notes.samples import DataError
+    from pretrain_notes.base import DataError
     from pretrain_notes.tour import tour
     def refuse(*a): raise PermissionError(13, 'Permission denied')
     (tmp_path/'data').mkdir()

@@ -5,7 +5,8 @@ from pretrain_notes.annotate.store import LabelStore, propose
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
 from pretrain_notes.annotate.widgets import Labeler, automation_bias
 from pretrain_notes.datasets import digits
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 
 s = digits()[:60]
 ids = s['id'].to_pylist()

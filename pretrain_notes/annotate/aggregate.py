@@ -13,8 +13,9 @@ __all__ = ['crowds', 'simulate_votes', 'Consensus', 'majority', 'one_coin', 'daw
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from .agreement import Votes, _answers, _gold, _say, _segments, _span, _votes, binomial_interval, box_xyxy, group_boxes
-from ..samples import DataError, did_you_mean
+from .agreement import Votes, _answers, _gold, _say, _segments, _span, _votes, box_xyxy, group_boxes
+from ..stats import binomial_interval
+from ..base import DataError, did_you_mean
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #289f9d7d
 def simulate_votes(
@@ -357,9 +358,9 @@ def load_crowd(
     path=None # folders to look in, as for `load_samples`; None: those of `PRETRAIN_NOTES_DATA`
 )->tuple: # (Votes, dict item to gold label)
     "A public set of votes; a vote that is recorded twice counts once. Raises `DataError` where it is not on this machine"
-    from pretrain_notes.datasets import _roots
+    from pretrain_notes.datasets import data_roots
     if name not in crowds: raise DataError(f'there is no crowd {name!r}{did_you_mean(name, crowds)}')
-    for root in _roots(path):
+    for root in data_roots(path):
         for d in (root/'labels'/name, root/'weak'/name, root/name):
             if (d/crowds[name]).is_file():
                 df, gold = _read_crowd(name, d)

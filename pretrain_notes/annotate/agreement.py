@@ -6,16 +6,16 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.agreement.html.md
 
 # %% auto #0
 __all__ = ['levels', 'coefficients', 'Votes', 'percent_agreement', 'agreement_weights', 'cohen_kappa', 'fleiss_kappa',
-           'krippendorff_alpha', 'gwet_ac', 'bootstrap_interval', 'agreement', 'binomial_interval', 'class_votes',
-           'box_xyxy', 'box_iou', 'match_boxes', 'box_agreement', 'group_boxes', 'box_votes', 'span_agreement',
-           'span_alpha']
+           'krippendorff_alpha', 'gwet_ac', 'bootstrap_interval', 'agreement', 'class_votes', 'box_xyxy', 'box_iou',
+           'match_boxes', 'box_agreement', 'group_boxes', 'box_votes', 'span_agreement', 'span_alpha']
 
 # %% ../../nbs/150_annotate.agreement.ipynb #560d4dcb
 from operator import index
 import numpy as np
-from fastcore.basics import patch, store_attr
+from fastcore.basics import patch
 
-from ..samples import DataError, did_you_mean
+from ..base import DataError, did_you_mean
+from ..stats import binomial_interval
 
 # %% ../../nbs/150_annotate.agreement.ipynb #9528d6d3
 def _rows(where, n=3):
@@ -454,19 +454,6 @@ def _gold(v, gold):
     to[at[at >= 0]] = code[at >= 0]
     if (at < 0).all(): raise DataError('none of the gold items has a vote: check their ids')
     return np.where(to[v.item] >= 0, to[v.item] == v.label, np.nan)
-
-# %% ../../nbs/150_annotate.agreement.ipynb #f01a71c1
-def binomial_interval(
-    right, # how many were right; a number or an array
-    n, # of how many
-    level:float=.95 # confidence
-)->tuple: # (low, high)
-    "The exact interval of Clopper & Pearson (1934)"
-    from scipy.stats import beta
-    right, n, a = np.asarray(right, float), np.asarray(n, float), (1 - level) / 2
-    with np.errstate(all='ignore'):
-        low, high = beta.ppf(a, right, n - right + 1), beta.ppf(1 - a, right + 1, n - right)
-    return np.where(right <= 0, 0., low), np.where(right >= n, 1., high)
 
 # %% ../../nbs/150_annotate.agreement.ipynb #dbaa1d2b
 @patch

@@ -22,8 +22,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 from fastcore.basics import patch, store_attr
 
-from ..samples import DataError, Samples, did_you_mean, digest, max_bytes, splits, write_json
-from ..samples import _files, _kind, _read_bytes, _read_file, _suffixes
+from ..base import DataError, did_you_mean, digest, write_json
+from ..samples import Samples, splits
+from ..media import max_bytes
+from ..readers import list_files, media_kind, read_bytes, read_media_file
+from ..media import image_suffixes
 from .store import LabelStore, _bbox, _column, _outline
 from .tasks import Task, bounds_of, show_label
 
@@ -129,7 +132,7 @@ def _keys_of(name):
     "A name whole, without its folders, and without its suffix, too"
     whole = re.sub(r'^(\./)+|^/+', '', str(name).replace('\\', '/'))
     base = whole.rsplit('/', 1)[-1]
-    return whole, base, base.rsplit('.', 1)[0] if _kind(Path(base)) else base
+    return whole, base, base.rsplit('.', 1)[0] if media_kind(Path(base)) else base
 
 _own_folders = ('', 'images', 'train', 'val', 'test', 'JPEGImages')
 
@@ -189,7 +192,7 @@ def _fitting(row):
     "Suffixes that fit what a picture really is; nothing for other media"
     from PIL import Image
     if not (blob := (row.get('image') or {}).get('bytes')): return ()
-    return [f'.{s}' for s in _suffixes[Image.open(io.BytesIO(blob), formats=list(_suffixes)).format].split()]
+    return [f'.{s}' for s in image_suffixes[Image.open(io.BytesIO(blob), formats=list(image_suffixes)).format].split()]
 
 # %% ../../nbs/130_annotate.formats.ipynb #56ca9f27
 def _base_name(row, k):
@@ -230,18 +233,18 @@ def _content(it, files, find, seen, notes):
     if it.text is not None: return _text_key(it, seen, notes), ours | dict(text=it.text) | (dict(tokens=it.tokens) if it.tokens else {})
     if (i := _find_item(it, find, notes)) is None: return None
     rel, path, why = files[i]
-    blob, why = _read_file(path, _kind(path), why)
+    blob, why = read_media_file(path, media_kind(path), why)
     if why: return notes('unreadable', 'left out', why, it.where)
     if it.digest and digest(blob) != it.digest:
         notes('another picture', 'kept', f'{rel} is not the file that was labelled: its digest differs', it.where)
         ours = {k: v for k, v in ours.items() if k == 'split'}
-    return rel, ours | {_kind(path): dict(bytes=blob, path=path.name), 'source': rel}
+    return rel, ours | {media_kind(path): dict(bytes=blob, path=path.name), 'source': rel}
 
 # %% ../../nbs/130_annotate.formats.ipynb #5f6a0656
 def _new_samples(items, root, notes):
     "Samples made of what the items hold, and the row of each item"
     media = any(it.text is None for it in items)
-    files = [(p.relative_to(root).as_posix(), p, why) for p, why in _files(root) if _kind(p) in ('image', 'audio')] if media else []
+    files = [(p.relative_to(root).as_posix(), p, why) for p, why in list_files(root) if media_kind(p) in ('image', 'audio')] if media else []
     find, seen, row_of, rows, at = _Finder([[f[0]] for f in files]), Counter(), {}, [], []
     for it in items:
         got = _content(it, files, find, seen, notes)
@@ -559,13 +562,13 @@ def _loads(b, where, notes):
     except ValueError as e: raise DataError(f'{where}, line 1 or later, is no JSON: {e}') from None
 
 # %% ../../nbs/130_annotate.formats.ipynb #774fc31b
-def _json(path, notes): return _loads(_read_bytes(path, _max_json), path.name, notes)
+def _json(path, notes): return _loads(read_bytes(path, _max_json), path.name, notes)
 
 # %% ../../nbs/130_annotate.formats.ipynb #13281aed
 def _read_jsonl(path, notes):
     "One object a line"
     rows, first = [], None
-    for n, line in enumerate(_read_bytes(path, _max_json).removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
+    for n, line in enumerate(read_bytes(path, _max_json).removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
         if not line.strip(): continue
         try: row = _loads(line, path.name, notes)
         except DataError as e: row, why = None, re.sub(r'line \d+( or later)?', f'line {n}', str(e), count=1)
@@ -810,7 +813,7 @@ def _csv_row(names, cells, where, notes):
 # %% ../../nbs/130_annotate.formats.ipynb #1bfdf74b
 def _read_csv(path, notes):
     "One record an answer"
-    records = _csv_records(_read_bytes(path, _max_json), path.name)
+    records = _csv_records(read_bytes(path, _max_json), path.name)
     if len(records) < 2: raise DataError(f'{path.name} holds no record below its header')
     names, rows = records[0][1], []
     if not {n.rstrip("'") for n in names} & {'text', 'file_name', 'file', 'image', 'id'}:
@@ -934,7 +937,7 @@ def _yaml(path):
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent): raise DataError(f'{path.name} holds an alias (*name), which is not read here')
             return super().compose_node(parent, index)
-    try: return yaml.load(_read_bytes(path, 2**20).decode('utf-8-sig'), Loader)
+    try: return yaml.load(read_bytes(path, 2**20).decode('utf-8-sig'), Loader)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError) as e:
         if isinstance(e, DataError): raise
         raise DataError(f'{path.name}, line {getattr(getattr(e, "problem_mark", None), "line", 0) + 1}, is no YAML: {e}'[:300]) from None
@@ -943,7 +946,7 @@ def _yaml(path):
 # %% ../../nbs/130_annotate.formats.ipynb #37fced6c
 def _yolo_names(path, notes):
     "Class number to name"
-    if path.name == 'classes.txt': return dict(enumerate(_read_bytes(path, 2**20).decode('utf-8', 'replace').splitlines()))
+    if path.name == 'classes.txt': return dict(enumerate(read_bytes(path, 2**20).decode('utf-8', 'replace').splitlines()))
     d = _yaml(path)
     names = d.get('names') if isinstance(d, dict) else None
     if isinstance(names, list): names = dict(enumerate(names))
@@ -966,7 +969,7 @@ def _yolo_shape(line, names):
 def _yolo_answer(path, rel, names, notes):
     "The shapes in a label file"
     out = []
-    for n, line in enumerate(_read_bytes(path, max_bytes).decode('utf-8', 'replace').splitlines() if path.stat().st_size else (), 1):
+    for n, line in enumerate(read_bytes(path, max_bytes).decode('utf-8', 'replace').splitlines() if path.stat().st_size else (), 1):
         if not line.strip(): continue
         try: out.append(_yolo_shape(line, names))
         except DataError as e: notes('no shape', 'left out', e, f'{rel} line {n}'); continue
@@ -985,9 +988,9 @@ def _label_paths(p):
 def _read_yolo(path, notes):
     "A text file a picture"
     names, root, items = _yolo_names(path, notes), path.parent, []
-    files = [p.relative_to(root) for p, why in _files(root) if why is None]
+    files = [p.relative_to(root) for p, why in list_files(root) if why is None]
     texts = {p for p in files if p.suffix == '.txt' and p.as_posix() != path.name}
-    for p in (p for p in files if _kind(p) == 'image'):
+    for p in (p for p in files if media_kind(p) == 'image'):
         label = next((q for q in _label_paths(p) if q in texts), None)
         split = next((s for x in p.parts[:-1] if (s := splits.get(x.lower()))), None)
         answers = _yolo_answer(root/label, label.as_posix(), names, notes) if label else []
@@ -1062,7 +1065,7 @@ def _voc_shape(o, origin, note):
 # %% ../../nbs/130_annotate.formats.ipynb #afac331a
 def _voc_item(path, origin, split, notes):
     "One XML file"
-    root = _xml(_read_bytes(path, 16 * 2**20), path.name)
+    root = _xml(read_bytes(path, 16 * 2**20), path.name)
     if root.tag != 'annotation': raise DataError(f'{path.name}, line 1: a VOC file is an <annotation>, not <{root.tag[:40]}>')
     size = [_number(root.findtext(f'size/{k}')) for k in ('width', 'height')]
     if None in size: notes('no size', 'kept', 'taken from the picture', path.name)
@@ -1077,7 +1080,7 @@ def _voc_splits(root):
     for name in ('test', 'val', 'train'):
         p = root/'ImageSets'/'Main'/f'{name}.txt'
         if not p.is_file() or p.is_symlink() or not p.stat().st_size: continue
-        lines = _read_bytes(p, max_bytes).decode('utf-8', 'replace').splitlines()
+        lines = read_bytes(p, max_bytes).decode('utf-8', 'replace').splitlines()
         out |= {l.split()[0]: splits[name] for l in lines if l.strip()}
     return out
 
@@ -1087,7 +1090,7 @@ def _read_voc(path, notes,
 ):
     "An XML file a picture"
     if origin not in (0, 1): raise DataError('origin is 0 (corners are edges) or 1 (pixels counted from 1)')
-    files = [(path, None)] if path.is_file() else [(p, why) for p, why in _files(path) if p.suffix.lower() == '.xml']
+    files = [(path, None)] if path.is_file() else [(p, why) for p, why in list_files(path) if p.suffix.lower() == '.xml']
     split, items = _voc_splits(_root(path) if path.is_file() else path.parent), []
     said = 'pixels counted from 1, the last one inside' if origin else 'edges, 0 at the left'
     notes('convention', 'kept', f'corners are read as {said}', path.name)
@@ -1289,7 +1292,7 @@ def _ls_content(t, where):
     data = t['data']
     key = next((k for k in ('text', 'image', 'audio', *data) if isinstance(data.get(k), str)), None)
     v = data.get(key) or ''
-    media = key in ('image', 'audio') or _kind(Path(urlsplit(v).path if '://' in v[:16] else v[:4096])) in ('image', 'audio')
+    media = key in ('image', 'audio') or media_kind(Path(urlsplit(v).path if '://' in v[:16] else v[:4096])) in ('image', 'audio')
     name, text = (_ls_name(v), None) if media else (None, v)
     return Item(where, name, _text_of(data, 'item') or _id_of(t), _text_of(data, 'digest'), text)
 
@@ -1314,7 +1317,7 @@ def _ls_classes(path, kind, items, results):
     "(kind, classes): those of the configuration that we write beside it, else those that were used"
     config = path.parent/'config.xml'
     if path.name == 'tasks.json' and config.is_file() and not config.is_symlink():
-        task = task_from_config(_read_bytes(config, 2**20))
+        task = task_from_config(read_bytes(config, 2**20))
         if kind in (None, task.kind) or (kind, task.kind) == ('class', 'classes'): return task.kind, task.classes
     several = any(r.get('from_name') == 'classes' for r in results) or any(len(a['value']) != 1 for it in items for a in it.answers)
     return 'classes' if kind == 'class' and several else kind, _classes_used(items, kind)
@@ -1477,7 +1480,7 @@ def _parse_tags(sentences, notes, file):
 # %% ../../nbs/130_annotate.formats.ipynb #ca4a1890
 def _conll_file(path, notes):
     "(sentences as [((line, comments), tokens, tags as written)], whether escapes are marked)"
-    b = _read_bytes(path, _max_json)
+    b = read_bytes(path, _max_json)
     try: lines = b.decode('utf-8-sig').split('\n')
     except UnicodeDecodeError as e: raise DataError(f'{path.name}, line {b[:e.start].count(10) + 1}, is not UTF-8: re-save it') from None
     on = lines[0].rstrip('\r') == _escaped

@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 from fastcore.basics import GetAttr, store_attr
 
-from ..samples import DataError, Samples, array_folds, did_you_mean
+from ..base import DataError, did_you_mean
+from ..samples import array_folds, linked, Samples
 
 # %% ../../nbs/170_annotate.issues.ipynb #78508bd9
 def noise_matrix(
@@ -559,7 +560,7 @@ def find_label_conflicts(
 )->LabelIssues: # `rows` and `items` stand cluster by cluster; as a table: row, item, given, cluster, flagged
     "Identical and nearly identical items whose labels differ; items without a label are left out. Raises `DataError` for bad features"
     y, same = samples.labels, np.unique(samples.record_keys(), return_inverse=True)[1]
-    if features is not None: same = _merge(same, _near(features, len(samples), within))
+    if features is not None: same = linked(same, graph=_near(features, len(samples), within))
     at = np.flatnonzero(y >= 0)
     pairs = np.unique(np.stack([same[at], y[at]], 1), axis=0)[:, 0]
     torn = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
@@ -584,12 +585,3 @@ def _near(features, n, within):
     far = nn.kneighbors(n_neighbors=1)[0] if n > 1 else np.zeros(0)
     typical = np.median(far[far > 0]) if (far > 0).any() else 0.
     return nn.radius_neighbors_graph(radius=within * typical + 1e-9)
-
-def _merge(same, graph):
-    "Clusters joined by a graph: its connected components, where those of a cluster are connected too"
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    n = len(same)
-    star = coo_array((np.ones(n), (np.arange(n), n + same)), shape=(2 * n, 2 * n))
-    g = graph.tocoo()
-    return connected_components(star + coo_array((g.data * 0 + 1, (g.row, g.col)), shape=star.shape), directed=False)[1][:n]

@@ -20,9 +20,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 from fastcore.basics import patch
 
-from ..samples import DataError, Samples, did_you_mean
+from ..base import DataError, did_you_mean
+from ..samples import Samples
 from .tasks import Task, bounds_of
 from ..steps import step
+from ..stats import wilson_interval
 
 # %% ../../nbs/110_annotate.store.ipynb #e6464db3
 _kinds, _sources = ('label', 'skip', 'undo', 'note', 'adjudicate'), ('human', 'model', 'function')
@@ -1275,12 +1277,6 @@ def gold(self:LabelStore,
     rows = self._rows(sa.select(_gold.c.item, _gold.c.value).where(_gold.c.task == _name(task)).order_by(_gold.c.item))
     return {i: json.loads(v) for i, v in rows}
 
-def _wilson(right, n, z=1.959964):
-    "95 % interval of a share"
-    p, mid = right / n, right / n + z * z / (2 * n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return round(float((mid - half) / (1 + z * z / n)), 3), round(float((mid + half) / (1 + z * z / n)), 3)
-
 # %% ../../nbs/110_annotate.store.ipynb #601d0f91
 @patch
 def gold_scores(self:LabelStore,
@@ -1295,7 +1291,7 @@ def gold_scores(self:LabelStore,
         for r in self._rows(query.where(e.item == i).order_by(e.seq)): first.setdefault((r.annotator, i), json.loads(r.value))
     rows = pd.DataFrame([(a, (same or np.array_equal)(v, known[i])) for (a, i), v in first.items()], columns=['annotator', 'right'])
     df = rows.groupby('annotator').right.agg(n='size', right='sum').astype(int).reset_index()
-    return df.assign(accuracy=df.right / df.n, interval=[_wilson(r, n) for r, n in zip(df.right, df.n)])
+    return df.assign(accuracy=df.right / df.n, interval=[tuple(np.round(wilson_interval(r, n), 3).tolist()) for r, n in zip(df.right, df.n)])
 
 # %% ../../nbs/110_annotate.store.ipynb #e998be7b
 def _column(task, values):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .agreement import box_iou, box_xyxy
 from .issues import LabelIssues, _bad_row, find_label_issues
-from ..samples import DataError, did_you_mean
+from ..base import DataError, did_you_mean
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #cac0eb55
 def _found(rows, frame, n, of, ids, items):

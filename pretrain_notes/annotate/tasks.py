@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from ..samples import DataError, Samples, did_you_mean, digest, to_mode
+from ..base import DataError, did_you_mean, digest
+from ..samples import Samples
+from ..media import to_mode
 
 # %% ../../nbs/100_annotate.tasks.ipynb #ea58a357
 def guide_html(

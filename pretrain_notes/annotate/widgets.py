@@ -17,9 +17,11 @@ import anywidget, ipywidgets, numpy as np, pyarrow as pa, pyarrow.compute as pc,
 from fastcore.basics import patch
 
 import pretrain_notes.annotate
-from .store import LabelStore, _wilson
+from .store import LabelStore
 from .tasks import ACTIONS, ClassTask, Task, bounds_of, guide_html, picture_uri, show_label
-from ..samples import DataError, Samples, did_you_mean, digest
+from ..base import DataError, did_you_mean, digest
+from ..samples import Samples
+from ..stats import wilson_interval
 
 # %% ../../nbs/120_annotate.widgets.ipynb #4ca6c88d
 class _Rows:
@@ -511,7 +513,7 @@ def automation_bias(
     if df['how'].nunique() < 2: raise DataError('labels with a proposal and without one are needed: use proposals=True and blind=.1')
     rates = df.groupby('how').agg(n=('agree', 'size'), agree=('agree', 'sum'), rate=('agree', 'mean'), seconds=('seconds', 'median'))
     rates = rates.loc[['shown', 'blind']]
-    low, high = zip(*(_wilson(k, n) for k, n in zip(rates['agree'], rates['n'])))
+    low, high = zip(*(wilson_interval(k, n) for k, n in zip(rates['agree'], rates['n'])))
     return AutomationBias(rates.assign(low=low, high=high)[['n', 'agree', 'rate', 'low', 'high', 'seconds']])
 
 # %% ../../nbs/120_annotate.widgets.ipynb #8feb7337

@@ -24,7 +24,7 @@ from fasttransform import DisplayedTransform
 from numba import njit
 
 from .loaders import _warp as _affine, random_affine
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/080_batch.augment.ipynb #ab5e3264
 def _triangle_taps(start, length, size, flip=None):

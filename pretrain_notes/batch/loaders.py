@@ -22,7 +22,9 @@ from fasttransform import DisplayedTransform, ItemTransform, Transform
 from fastai.vision.core import PILImage, PILImageBW
 import fastai.vision.data  # teaches show_batch about images
 
-from ..samples import DataError, Samples, did_you_mean, encode_labels, to_mode
+from ..base import DataError, did_you_mean
+from ..samples import Samples, encode_labels
+from ..media import to_mode
 
 # %% ../../nbs/070_batch.loaders.ipynb #9180527a
 def random_affine(

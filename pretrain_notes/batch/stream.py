@@ -11,7 +11,6 @@ __all__ = ['ImageStream', 'image_stream', 'shuffled', 'Prefetch', 'StreamDL', 's
 import queue, threading, warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,10 @@ from fastai.torch_core import TensorImage, TensorImageBW, default_device
 from fastcore.basics import patch, store_attr
 
 from .loaders import _after, _BytesDL, _codes, _decode, _per_view
-from ..samples import DataError, Samples, _files, _kind, _place, _quarantine, did_you_mean, max_bytes, read_image, splits, to_mode
+from ..base import DataError, did_you_mean
+from ..samples import Samples, quarantine_entry, splits
+from ..readers import list_files, media_kind, split_and_class
+from ..media import max_bytes, read_image, to_mode
 
 # %% ../../nbs/090_batch.stream.ipynb #92021fd5
 class ImageStream:
@@ -44,7 +46,7 @@ class ImageStream:
 # %% ../../nbs/090_batch.stream.ipynb #b0d38c6d
 def _folder_stream(root, label, split):
     "A folder with class/file or split/class/file; any layout where there are no labels"
-    rows = [(p, *_place(p.relative_to(root).parts)) for p, why in _files(root) if why is None and _kind(p) == 'image']
+    rows = [(p, *split_and_class(p.relative_to(root).parts)) for p, why in list_files(root) if why is None and media_kind(p) == 'image']
     if split: rows = [r for r in rows if r[1] == split]
     if label: rows = [r for r in rows if r[2] is not None]
     if not rows: raise DataError(f'the folder {root.name} holds no image' + (f' of the split {split!r}' if split else '') + (' in a class folder: use label=None' if label else ''))
@@ -262,7 +264,7 @@ class StreamDL(_BytesDL):
     def quarantined(self):
         "What could not be read so far: a DataFrame of source, reason, detail"
         import pandas as pd
-        return pd.DataFrame([_quarantine(w, why) for w, why in self._refused.items()], columns=['source', 'reason', 'detail'])
+        return pd.DataFrame([quarantine_entry(w, why) for w, why in self._refused.items()], columns=['source', 'reason', 'detail'])
 
     def _image_types(self): return [TensorImageBW if self.mode == 'L' else TensorImage] * self.dataset.views
     def get_idxs(self): return list(range(self.n))                 # of `get_preds`, which puts them in order

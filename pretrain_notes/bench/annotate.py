@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import BenchResult, _found, benchmark, interleaved, one_thread
-from ..samples import DataError, progress
+from ..base import DataError, progress
 
 # %% ../../nbs/810_bench.annotate.ipynb #20b9c00a
 _label_setup = '''
@@ -316,7 +316,8 @@ def _million_votes(seed=0, n=200_000, k=4, annotators=1000, votes=5):
 def _em_speed(self:BenchResult, repeats):
     "Dawid-Skene against crowd-kit on a million votes"
     from crowdkit.aggregation import DawidSkene
-    from pretrain_notes.annotate.aggregate import Votes, dawid_skene
+    from pretrain_notes.annotate.agreement import Votes
+    from pretrain_notes.annotate.aggregate import dawid_skene
     df, y = _million_votes()
     def we(tol, n): return dawid_skene(Votes(df), 1e-10, tol, n)
     def they(tol, n): m = DawidSkene(n, tol); return m.fit_predict(df).sort_index().to_numpy(), len(m.loss_history_)
@@ -476,7 +477,7 @@ def _label_error_case(x, y, kind, seed):
 @patch
 def _label_error_ranking(self:BenchResult, seeds):
     "Add rows and bars of the ranking and of the flags on real pictures"
-    from pretrain_notes.transfer.compare import mean_interval
+    from pretrain_notes.stats import mean_interval
     human, worst, same = _human_matrix(), [], {}
     kinds = {'uniform': 'uniform', 'class': 'class', 'instance': 'instance', **({} if human is None else {'human-like': human})}
     for name, (x, y) in _label_error_sets().items():

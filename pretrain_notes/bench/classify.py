@@ -17,8 +17,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 
 from .core import BenchResult, _found, benchmark, one_thread
-from ..classify.compare import corrected_interval
-from ..samples import progress
+from ..stats import corrected_interval
+from ..base import progress
 
 # %% ../../nbs/820_bench.classify.ipynb #d96494f8
 _known = dict(svm=.990, forest=.974, logistic=.967, tree=.859)                 # that the bar is about, in their order
@@ -165,7 +165,7 @@ def _long_tail_scores(seeds, name):
 def _long_tailed(self:BenchResult, seeds, name):
     "Add rows and bars of the long-tailed digits"
     from imblearn import __version__ as version
-    from pretrain_notes.transfer.compare import mean_interval
+    from pretrain_notes.stats import mean_interval
     for learner, got in _long_tail_scores(seeds, name).items():
         for r in got:
             if r == 'recommended': continue

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from ..samples import DataError, did_you_mean, progress
+from ..base import DataError, did_you_mean, progress
 
 # %% ../../nbs/800_bench.core.ipynb #4a35cd20
 def _here(f):
@@ -389,7 +389,7 @@ def _label_errors(self:BenchResult, seeds=10, repeats=5):
     "Add rows and the bar of label errors on digits against cleanlab"
     from cleanlab.filter import find_label_issues as theirs
     from pretrain_notes.annotate.issues import find_label_issues
-    from pretrain_notes.transfer.compare import mean_interval
+    from pretrain_notes.stats import mean_interval
     def we(y, p): df = find_label_issues(y, p); return df.row[df.flagged].to_numpy()
     def they(y, p): return theirs(y, p, return_indices_ranked_by='normalized_margin', n_jobs=1)
     with one_thread(), warnings.catch_warnings():

@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import BenchResult, _found, benchmark, interleaved, one_thread
-from ..samples import DataError, progress
+from ..base import DataError, progress
 
 # %% ../../nbs/830_bench.pretrain.ipynb #9f628bb5
 def _pictures(side, n):

@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import BenchResult, _found, benchmark, one_thread
-from ..samples import DataError, progress
+from ..base import DataError, progress
 
 # %% ../../nbs/840_bench.ssl.ipynb #0050be0f
 _views = dict(strength=.5, scale=(.3, 1.), blur=.5)                       # beside lightly, the same on both sides

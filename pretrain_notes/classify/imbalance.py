@@ -17,7 +17,8 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from ..samples import DataError, Samples, did_you_mean
+from ..base import DataError, did_you_mean
+from ..samples import Samples
 
 # %% ../../nbs/250_classify.imbalance.ipynb #708da693
 def _coded(y):

@@ -13,12 +13,14 @@ __all__ = ['find_slices', 'Slices', 'class_counts', 'class_balance', 'plot_count
 import warnings
 from functools import reduce
 from itertools import combinations
-from math import comb, prod
+from math import prod
 
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from ..samples import DataError, Samples, array_folds, assign_parts, did_you_mean, progress
+from ..base import DataError, did_you_mean, progress
+from ..samples import Samples, array_folds, assign_parts
+from ..stats import holm, wilson_interval
 
 # %% ../../nbs/260_classify.slices.ipynb #daa13743
 class _Column:
@@ -161,22 +163,10 @@ def _p_beyond(e, inside, earlier, groups):
     u = np.bincount(groups, _residual(P, inside.astype(float)) * _residual(P, e))
     return float(norm.sf(u.sum() / np.sqrt((u**2).sum()))) if (u**2).sum() > 1e-12 else 1.
 
-def _holm(p):
-    "p-values of which one is below alpha by chance in at most a share alpha of all cases (Holm 1979)"
-    p, order = np.asarray(p, float), np.argsort(p)
-    out = np.empty(len(p))
-    out[order] = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))).clip(max=1) if len(p) else []
-    return out
-
 # %% ../../nbs/260_classify.slices.ipynb #002e2042
 def _newcombe(a, n, b, m, alpha):
     "Interval of the difference a/n - b/m of two shares (Newcombe 1998, method 10)"
-    from scipy.stats import norm
-    z = norm.isf(alpha / 2)
-    def wilson(k, n):
-        mid, half = k + z**2 / 2, z * np.sqrt(k * (n - k) / n + z**2 / 4)
-        return (mid - half) / (n + z**2), (mid + half) / (n + z**2)
-    (l1, u1), (l2, u2), p, q = wilson(a, n), wilson(b, m), a / n, b / m
+    (l1, u1), (l2, u2), p, q = wilson_interval(a, n, 1 - alpha), wilson_interval(b, m, 1 - alpha), a / n, b / m
     return p - q - np.sqrt((p - l1)**2 + (u2 - q)**2), p - q + np.sqrt((u1 - p)**2 + (q - l2)**2)
 
 def _interval(e, inside, groups, exact, alpha):
@@ -199,7 +189,7 @@ def _verify(e, masks, groups, exact, alpha):
             d['low'], d['high'] = _interval(e, inside, groups, exact, alpha / masks.shape[1])
             d['difference'] = d['error'] - d['rest']
         out.append(d)
-    return [r | dict(p=p, found=bool(p < alpha)) for r, p in zip(out, _holm([r['p'] for r in out]))]
+    return [r | dict(p=p, found=bool(p < alpha)) for r, p in zip(out, holm([r['p'] for r in out]))]
 
 # %% ../../nbs/260_classify.slices.ipynb #2584f0d8
 def _values(v, n, what):
@@ -742,7 +732,7 @@ def column_shift(
         v = both[c] if both[c].dtype.kind in 'fiu' else both[c].replace('', None)
         out.append(dict(column=c, **_shift(v[i], v[j]), missing=v[i].isna().mean(), missing_reference=v[j].isna().mean()))
     t = pd.DataFrame(out).set_index('column')
-    return t.assign(p=_holm(t.p)).sort_values('statistic', ascending=False, kind='stable')
+    return t.assign(p=holm(t.p)).sort_values('statistic', ascending=False, kind='stable')
 
 # %% ../../nbs/260_classify.slices.ipynb #de0e02dd
 def _blocks(x, r, rows=512):

@@ -8,8 +8,12 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/data.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/973_data.all.ipynb #5428b0a5
+from ..base import *
+from ..media import *
 from ..samples import *
+from ..readers import *
 from ..steps import *
+from ..stats import *
 from ..datasets import *
 from ..annotate.tasks import *
 from ..annotate.store import *

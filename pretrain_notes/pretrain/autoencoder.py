@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from .objective import Objective
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #e7392e3b
 class Decoder(nn.Module):

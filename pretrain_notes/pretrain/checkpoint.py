@@ -19,9 +19,8 @@ from fastcore.basics import patch, store_attr
 from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.tracker import TrackerCallback
-from fastai.learner import Learner
 
-from ..samples import DataError, digest
+from ..base import DataError, digest
 from .weights import read_tensors, write_tensors
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #7e0cf42a

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from fastai.callback.core import Callback
 
 from .objective import Objective
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/341_pretrain.contrastive.ipynb #be48fdb7
 def mlp_head(

@@ -26,7 +26,7 @@ from torch import nn
 
 from .autoencoder import Decoder
 from .objective import Objective, pretrain_learner
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/335_pretrain.gan.ipynb #adba77ed
 class Critic(nn.Sequential):

@@ -14,7 +14,7 @@ from torch import nn
 
 from .autoencoder import show_rows
 from .objective import Objective, make_encoder
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/350_pretrain.masked.ipynb #a6aa6eeb
 def to_patches(

@@ -6,9 +6,9 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.objective.html.md
 
 # %% auto #0
 __all__ = ['SmallEncoder', 'make_encoder', 'n_features', 'Objective', 'LossPart', 'StopOnNaN', 'pretrain_learner', 'EpochBar',
-           'embed', 'knn_probe', 'linear_probe', 'probe', 'mean_interval', 'draw_labels', 'ProbeComparison',
-           'compare_probes', 'plot_embedding', 'plot_neighbors', 'OnlineProbe', 'effective_rank', 'feature_std',
-           'CollapseWatch', 'Classifier', 'encoder_learner']
+           'embed', 'knn_probe', 'linear_probe', 'probe', 'draw_labels', 'ProbeComparison', 'compare_probes',
+           'plot_embedding', 'plot_neighbors', 'OnlineProbe', 'effective_rank', 'feature_std', 'CollapseWatch',
+           'Classifier', 'encoder_learner']
 
 # %% ../../nbs/305_pretrain.objective.ipynb #38e379e4
 import warnings
@@ -32,7 +32,9 @@ from fastai.metrics import accuracy
 from fastai.torch_core import no_random, params, set_seed, to_detach
 
 from ..batch.loaders import ImageTensors
-from ..samples import DataError, Samples, progress
+from ..base import DataError, progress
+from ..samples import Samples
+from ..stats import in_words, paired_points
 
 # %% ../../nbs/305_pretrain.objective.ipynb #75d3f4f8
 class SmallEncoder(nn.Sequential):
@@ -368,17 +370,6 @@ def probe(
     x, y, x_new, y_new = embed(encoder, dls, train), train.labels, embed(encoder, dls, test), test.labels
     return dict(knn=knn_probe(x, y, x_new, y_new), linear=linear_probe(x, y, x_new, y_new))
 
-# %% ../../nbs/305_pretrain.objective.ipynb #eb2a809c
-def mean_interval(
-    x, # values, one a seed or pair
-    level:float=.95 # of confidence
-)->tuple: # (mean, low, high); low and high are nan for fewer than two values
-    "Mean and its interval by Student's t"
-    from scipy import stats
-    x = np.asarray(x, float)
-    half = stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)) if len(x) > 1 else np.nan
-    return tuple(map(float, (x.mean(), x.mean() - half, x.mean() + half)))
-
 # %% ../../nbs/305_pretrain.objective.ipynb #b94329e0
 def draw_labels(
     y, # classes (n,); -1 for none
@@ -394,17 +385,6 @@ def draw_labels(
     return np.sort(order[np.argsort(turn[order], kind='stable')][:n])
 
 # %% ../../nbs/305_pretrain.objective.ipynb #d3dcbd21
-def _paired(a, b):
-    "Mean of a - b in points, its interval, number of pairs; scores that are the same in every draw are one draw, repeated"
-    x = (np.asarray(a) - np.asarray(b)) * 100
-    if len(set(a)) == len(set(b)) == 1: x = x[:1]
-    return (*mean_interval(x), len(x))
-
-def _says(d):
-    "A difference in words"
-    if not d.low == d.low: return 'one draw only, which says nothing about chance'
-    return 'better' if d.low > 0 else 'worse' if d.high < 0 else 'no difference that chance would not explain'
-
 class ProbeComparison:
     "Probe scores of several encoders on the same draws of labels"
     def __init__(self,
@@ -417,7 +397,7 @@ class ProbeComparison:
         "Mean and spread of each encoder; its difference to the first one in points, with a 95 % interval, paired by draw"
         import pandas as pd
         wide = self.scores.pivot(index='draw', columns='encoder', values='accuracy')[self.scores.encoder.unique()]
-        gain = [_paired(wide[e], wide.iloc[:, 0])[:3] for e in wide]
+        gain = [paired_points(wide[e], wide.iloc[:, 0])[:3] for e in wide]
         return pd.DataFrame(dict(mean=wide.mean(), sd=wide.std())).join(pd.DataFrame(gain[1:], wide.columns[1:],
             ['difference', 'low', 'high']))
 
@@ -428,7 +408,7 @@ def statement(self:ProbeComparison)->str: # one sentence an encoder
     "What the differences say, in words"
     t = self.table()
     return ' '.join(f'{e} against {t.index[0]}, {self.how} probe on {self.n_labels} labels: {r.difference:+.1f} points (95 % interval '
-                    f'{r.low:+.1f} to {r.high:+.1f}): {_says(r)}.'
+                    f'{r.low:+.1f} to {r.high:+.1f}): {in_words(r)}.'
                     for e, r in t.iloc[1:].iterrows())
 
 # %% ../../nbs/305_pretrain.objective.ipynb #7b4e0d6e

@@ -28,7 +28,7 @@ from fasttransform import DisplayedTransform
 
 from ..batch.loaders import ImageTensors
 from .objective import Objective
-from ..samples import DataError
+from ..base import DataError
 
 # %% ../../nbs/320_pretrain.supervised.ipynb #35f84185
 class MLP(nn.Sequential):

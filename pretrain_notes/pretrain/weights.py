@@ -18,7 +18,8 @@ from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 
 from .objective import ProbeComparison, SmallEncoder, _first_conv, make_encoder
-from ..samples import DataError, Samples, write_json
+from ..base import DataError, write_json
+from ..samples import Samples
 
 # %% ../../nbs/380_pretrain.weights.ipynb #790e9b29
 def write_tensors(

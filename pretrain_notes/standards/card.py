@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..samples import DataError, Samples, digest, file_digest, read_manifest, write_json
+from ..base import DataError, digest, file_digest, write_json
+from ..samples import Samples, read_manifest
 from .check import Report, check
 from .rules import Context, plural, read_front_matter, read_text, repeats, severities, spdx
 

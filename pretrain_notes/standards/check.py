@@ -10,7 +10,6 @@ __all__ = ['Report', 'check', 'Planter', 'plant_defects', 'missed']
 # %% ../../nbs/640_standards.check.ipynb #fefd45c0
 import base64, html, io, json
 from collections import Counter
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -18,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch, store_attr
 
-from ..samples import DataError, Samples, did_you_mean, digest, progress, read_image, to_mode, write_json
+from ..base import DataError, did_you_mean, digest, progress, write_json
+from ..samples import Samples
+from ..media import read_image, to_mode
 from .rules import Context, Finding, catalogue, plural, profiles, repeats, run_rule, severities
 
 # %% ../../nbs/640_standards.check.ipynb #b8b914d5

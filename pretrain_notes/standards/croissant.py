@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..samples import DataError, Samples, manifest_files, read_manifest, write_json
+from ..base import DataError, write_json
+from ..samples import Samples, manifest_files, read_manifest
 from .card import card, enlist, write_text
 from .check import Report, check
 from .rules import Context, Finding, Rule, rai, run_rule, spdx

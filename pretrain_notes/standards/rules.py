@@ -28,8 +28,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch
 
-from pretrain_notes.samples import (DataError, Samples, did_you_mean, digest, file_digest, inside, normalize_text, read_audio, read_image,
-    _features_of, _ours)
+from ..base import DataError, did_you_mean, digest, file_digest, inside, normalize_text
+from ..samples import Samples, _features_of, own_columns
+from ..media import read_audio, read_image
 
 # %% ../../nbs/600_standards.rules.ipynb #a259d043
 severities = dict(E='error', W='warning', I='info')   # an error makes `pretrain-notes check` exit with 1
@@ -216,7 +217,7 @@ def vocab(self:Context): return getattr(self.features.get('label'), 'names', Non
 
 # %% ../../nbs/600_standards.rules.ipynb #4f52228c
 @patch(as_prop=True)
-def text_columns(self:Context): return [f.name for f in self.table.schema if _text_type(f.type) and f.name not in (*_ours, 'label')]
+def text_columns(self:Context): return [f.name for f in self.table.schema if _text_type(f.type) and f.name not in (*own_columns, 'label')]
 
 @patch(as_prop=True)
 def media(self:Context):
@@ -278,7 +279,7 @@ def _record_keys(self:Context):
         return ['' if not ok else d if isinstance(d, str) else digest(r['bytes'] or str(r['path'])) for r, d,
             ok in zip(self.column(self.media), source, full)]
     if 'text' in names: return [normalize_text(t) for t in self.texts('text')]
-    rows = self.table.select([c for c in names if c not in (*_ours, 'label', 'labels')]).to_pylist()
+    rows = self.table.select([c for c in names if c not in (*own_columns, 'label', 'labels')]).to_pylist()
     return ['' if _blank(r) else digest(r) for r in rows]
 
 # %% ../../nbs/600_standards.rules.ipynb #ccefc679
@@ -649,7 +650,7 @@ def declared_columns(ctx):
     for n, k in Counter(names).items():
         if not n.strip() or k > 1: yield dict(where='header', message='a column has no name' if not n.strip()
             else f'the name {n!r} stands {k} times', evidence=[n])
-    free = {*_ours, 'label', 'image', 'audio', 'text', 'tokens'}
+    free = {*own_columns, 'label', 'image', 'audio', 'text', 'tokens'}
     for where, declared, free in [('info.schema', set(ctx.schema), free)] * bool(ctx.schema) + [('croissant.json', d, set())
         for d in [_columns(ctx)] if d]:
         for c in sorted(declared - set(names)): yield dict(where=where, message=f'the column {c!r} is declared, but not there'
@@ -806,7 +807,7 @@ def empty(ctx):
     if bad.any(): yield dict(where='rows', evidence=ctx.at(bad), value=int(bad.sum()), threshold=0,
         message=f'{plural(int(bad.sum()), "record")} without content')
     for f in ctx.table.schema:
-        if f.name in _ours or pa.types.is_nested(f.type) or len(ctx) < 2: continue
+        if f.name in own_columns or pa.types.is_nested(f.type) or len(ctx) < 2: continue
         if len(pc.unique(ctx.table[f.name])) == 1:
             yield dict(where=f.name, value=1, threshold=2, message=f'every value is {str(ctx.table[f.name][0].as_py())[:40]!r}')
 

@@ -9,8 +9,12 @@ __all__ = []
 
 # %% ../../nbs/971_text.all.ipynb #f19849cc
 from fastai.text.all import *
+from ..base import *
+from ..media import *
 from ..samples import *
+from ..readers import *
 from ..steps import *
+from ..stats import *
 from ..datasets import *
 from ..annotate.tasks import *
 from ..annotate.store import *

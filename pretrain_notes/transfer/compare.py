@@ -21,8 +21,9 @@ from fastai.learner import Learner
 from fastai.torch_core import set_seed
 
 from ..batch.loaders import ImageTensors
-from ..pretrain.objective import (_features, _fit_probe, _paired, _says, draw_labels, encoder_learner, knn_probe, linear_probe, mean_interval)
-from ..samples import DataError, progress
+from ..pretrain.objective import _features, _fit_probe, draw_labels, encoder_learner, knn_probe, linear_probe
+from ..stats import paired_points, in_words, mean_interval
+from ..base import DataError, progress
 
 # %% ../../nbs/410_transfer.compare.ipynb #ff4d3bfc
 class NoValidation(Callback):
@@ -208,7 +209,7 @@ class LabelEfficiency:
         "Each starting point minus the baseline at each share, in points, paired by draw, with a 95 % interval"
         import pandas as pd
         wide = self.scores.pivot(index=['labels', 'draw'], columns='start', values='accuracy')
-        rows = {(n, a): _paired(g[a], g[self.baseline]) for n,
+        rows = {(n, a): paired_points(g[a], g[self.baseline]) for n,
             g in wide.groupby('labels') for a in self.scores.start.unique() if a != self.baseline}
         return pd.DataFrame.from_dict(rows, orient='index', columns=['difference', 'low', 'high',
             'pairs']).set_index(pd.MultiIndex.from_tuples(rows, names=['labels', 'start']))
@@ -217,7 +218,7 @@ class LabelEfficiency:
 @patch
 def statement(self:LabelEfficiency)->str: # one sentence a share and starting point
     "What the differences say, in words"
-    return ' '.join(f'{a} against {self.baseline}, {n:,} labels: {d.difference:+.1f} points ({d.low:+.1f} to {d.high:+.1f}): {_says(d)}.'
+    return ' '.join(f'{a} against {self.baseline}, {n:,} labels: {d.difference:+.1f} points ({d.low:+.1f} to {d.high:+.1f}): {in_words(d)}.'
         for (n, a), d in self.differences().iterrows())
 
 @patch

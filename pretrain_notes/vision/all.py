@@ -9,8 +9,12 @@ __all__ = []
 
 # %% ../../nbs/970_vision.all.ipynb #68a3c0f7
 from fastai.vision.all import *
+from ..base import *
+from ..media import *
 from ..samples import *
+from ..readers import *
 from ..steps import *
+from ..stats import *
 from ..batch.loaders import *
 from ..datasets import *
 from ..batch.augment import *
