@@ -151,9 +151,10 @@ def test_out_is_not_ours(tmp_path):
     assert p.returncode == 2 and 'holds other things' in p.stderr
     assert [f.name for f in tmp_path.iterdir()] == ['thesis.tex']
 
-def test_bad_files_are_quarantined(data_dir, tmp_path):
+def test_bad_files_are_quarantined(data_dir, tmp_path, monkeypatch):
     "Real photos among corrupt, empty, mislabelled and gigantic files: the tour runs, and counts them."
     from pretrain_notes.tour import tour
+    monkeypatch.setattr(os, 'cpu_count', lambda: 1)         # one thread: the other cores have tests of their own
     d = tmp_path/'photos'
     for c in sorted((data_dir/'images/grocery/train').iterdir())[:3]:
         (d/c.name).mkdir(parents=True)
