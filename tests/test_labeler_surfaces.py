@@ -270,10 +270,9 @@ store.add(long['id'][0].as_py(), spans, ner, annotator='m', source='model', sour
 ''')
     w = show(nb, "Labeler(long, ner, store, proposals=True, blind=0)")
     nb.press('Control+End', 'Control+Shift+ArrowLeft', '1')
-    def times(): return sorted(nb.js('''async k => { const t = performance.now(); document.querySelector('.pnl').dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}))
-        await new Promise(f => requestAnimationFrame(() => setTimeout(f))); return performance.now() - t }''', k) for k in ['ArrowLeft', 'ArrowRight', ' ', '2', 'u', 'Tab', 'Escape'])
-    ms = min((times() for _ in range(5)), key=lambda o: o[3])   # the best of five: other work on the machine slows some
-    assert ms[3] < 500, ms
+    took = nb.cpu(*[f"""() => document.querySelector('.pnl').dispatchEvent(new KeyboardEvent('keydown', {{key: {k!r}, bubbles: true}}))"""
+                    for k in ('ArrowLeft', 'ArrowRight', ' ', '2', 'u', 'Tab', 'Escape')])
+    assert sorted(took)[3] < .5, took
     nb.press('Enter')
     nb.status(w)
     assert nb.kernel('print(json.dumps(len(store.mine(ner, "me")[long["id"][0].as_py()])))') == 1001
