@@ -16,8 +16,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')   # tests run side by side, one on
 # ---------------------------------------------------------------- side by side
 # The longest files and pages, longest first: they start first, so that no core waits for the last. (A page is its name without the number.)
 LONGEST = '''
-test_tour tour test_objective test_store test_labeler test_labeler_surfaces pretrain.supervised transfer.compare classify.slices pretrain.gan
-pretrain.contrastive pretrain.autoencoder test_slices test_formats classify.compare annotate.issues test_stream pretrain.objective test_datasets
+test_tour test_store test_objective tour test_labeler test_labeler_surfaces transfer.compare pretrain.supervised pretrain.contrastive pretrain.gan
+pretrain.autoencoder classify.slices test_slices test_formats classify.compare annotate.issues test_stream pretrain.objective test_datasets
 batch.augment pretrain.masked test_classify annotate.aggregate test_weights classify.imbalance annotate.agreement test_bench
 '''.split()
 
