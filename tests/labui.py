@@ -2,15 +2,24 @@
 import json, os, socket, subprocess, sys, time
 from pathlib import Path
 import pytest
+from guard import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROME = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+WAIT = 120             # seconds for what should happen at once, on a machine that has much else to do
 _running = {}
 
 def _port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
+
+def until(true, what, said=lambda: '', page=None):
+    "Wait until `true()`; `said()` tells what there is instead of `what`"
+    end = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < end, f'waited for {what!r}, there is {said()!r}'
+        page.wait_for_timeout(50) if page else time.sleep(.05)
 
 class Lab:
     "JupyterLab on the loopback, without a token, with settings of its own"
@@ -22,24 +31,25 @@ class Lab:
         quiet.parent.mkdir(parents=True)
         quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
         env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'PYTHONPATH')} | dict(JUPYTER_CONFIG_DIR=str(cfg),
-            JUPYTERLAB_SETTINGS_DIR=str(cfg/'s'), JUPYTERLAB_WORKSPACES_DIR=str(cfg/'w'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+            JUPYTERLAB_SETTINGS_DIR=str(cfg/'s'), JUPYTERLAB_WORKSPACES_DIR=str(cfg/'w'), PYTHONPATH=str(ROOT))
         opts = dict(ip='127.0.0.1', port=self.port) | {'ServerApp.port_retries': 0, 'IdentityProvider.token': '', 'ServerApp.password': '',
             'ServerApp.root_dir': self.root, 'LabApp.expose_app_in_browser': True, 'LabApp.news_url': None,
             'LabApp.check_for_updates_class': 'jupyterlab.handlers.announcements.NeverCheckForUpdate'}
         cmd = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--allow-root', *[f'--{k}={v}' for k, v in opts.items()]]
-        with open(self.root/'lab.log', 'w') as log: self.server = subprocess.Popen(cmd, stdout=log, stderr=subprocess.STDOUT, env=env)
+        with open(self.root/'lab.log', 'w') as log: self.server = guarded(cmd, stdout=log, stderr=subprocess.STDOUT, env=env)
         self._wait()
         self.playwright = sync_playwright().start()
         self.browser = self.playwright.chromium.launch(executable_path=chromium, args=CHROME)
 
     def _wait(self):
-        for _ in range(240):
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
             try: return socket.create_connection(('127.0.0.1', self.port), 1).close()
             except OSError: time.sleep(.25)
         raise RuntimeError((self.root/'lab.log').read_text()[-2000:])
 
     def close(self):
-        for f in (self.browser.close, self.playwright.stop, self.server.terminate, self.server.wait): f()
+        for f in (self.browser.close, self.playwright.stop, self.server.stdin.close, self.server.wait): f()
 
     def notebook(self, name, cells, **kw):
         "A new notebook with these cells, opened"
@@ -48,11 +58,20 @@ class Lab:
         (self.root/f'{name}.ipynb').write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, metadata=meta, cells=cells)))
         return self.open(name, **kw)
 
+    def hold(self):
+        "Code for a cell that keeps the interpreter from every other thread until `free()`; and what waits until it does."
+        for f in 'held', 'go': (self.root/f).unlink(missing_ok=True)
+        os.mkfifo(self.root/'go')
+        return "import ctypes, os; fd = os.open('go', os.O_RDWR); open('held', 'w').close(); ctypes.PyDLL(None).read(fd, ctypes.create_string_buffer(1), 1)"
+    def wait_held(self): until(lambda: (self.root/'held').exists(), 'the cell began')
+    def free(self): (self.root/'go').write_bytes(b'.')
+
     def open(self, name, context=None, width=1200, height=1000):
         "A page (tab) with a notebook whose kernel is ready"
         page = (context or self.browser.new_context(viewport=dict(width=width, height=height))).new_page()
+        page.set_default_timeout(WAIT * 1000)
         page.goto(f'{self.url}/lab/tree/{name}.ipynb?reset')
-        page.wait_for_selector('.jp-NotebookPanel .jp-Cell', timeout=90_000)
+        page.wait_for_selector('.jp-NotebookPanel .jp-Cell')
         page.wait_for_function('window.jupyterapp')
         page.evaluate('''async () => { const c = jupyterapp.shell.currentWidget.sessionContext
             await c.ready; await c.session.kernel.info; return 1 }''')
@@ -66,9 +85,10 @@ class Notebook:
         "Run a cell; its outputs"
         cell = f"jupyterapp.shell.currentWidget.content.model.sharedModel.cells[{i}]"
         self.js(f"() => {{ {cell}.execution_count = null; return 1 }}")          # after a restart it may count to the same number again
-        self.js("i => { const c = jupyterapp.shell.currentWidget.content; c.deselectAll(); c.activeCellIndex = i; jupyterapp.commands.execute('notebook:run-cell'); return 1 }", i)
+        self.js("""i => { const c = jupyterapp.shell.currentWidget.content; c.deselectAll(); c.activeCellIndex = i; window.ran = false
+            jupyterapp.commands.execute('notebook:run-cell').then(() => { window.ran = true }); return 1 }""", i)
         if not wait: return
-        self.page.wait_for_function(f"() => {{ const c = {cell}; return c.execution_count && c.execution_state != 'running' }}", timeout=120_000)
+        self.page.wait_for_function(f"() => {{ const c = {cell}; return window.ran && c.execution_count && c.execution_state != 'running' }}")
         self.page.wait_for_timeout(150)
         return self.output(i)
     def output(self, i):
@@ -97,20 +117,34 @@ class Notebook:
     def widget(self, i=0, ready='.pnl-place'):
         "The labeler that is the output of the last cell that was run; waits for its first item"
         w = self.page.locator('.jp-Notebook .pnl').nth(i)
-        w.wait_for(timeout=30_000)
-        if ready: w.locator(ready).first.wait_for(timeout=30_000)
+        w.wait_for()
+        if ready: w.locator(ready).first.wait_for()
         w.focus()
         return w
     def press(self, *keys):
-        for k in keys: self.page.keyboard.press(k)
-    def status(self, w, words='saved', timeout=20_000):
+        "Press keys, each when no labeler waits for its next items"
+        for k in keys:
+            self.page.wait_for_function("() => ![...document.querySelectorAll('.pnl-notice:not([hidden])')].some(n => /^(one moment|The next items)/.test(n.innerText))")
+            self.page.keyboard.press(k)
+    def status(self, w, words='saved'):
         "Wait until the status line begins with these words; all of it"
         s = w.locator('.pnl-status span').first
-        t = time.time()
-        while not s.inner_text().startswith(words):
-            assert time.time() - t < timeout / 1000, f'the status line says {s.inner_text()!r}, not {words!r}'
-            self.page.wait_for_timeout(50)
+        until(lambda: s.inner_text().startswith(words), words, s.inner_text, self.page)
         return s.inner_text()
+    def cpu(self, *sources):
+        "CPU seconds that the page spends on each function, what it draws included; other work on the machine does not count"
+        cdp, res = self.page.context.new_cdp_session(self.page), []
+        cdp.send('Performance.enable', dict(timeDomain='threadTicks'))
+        used = lambda: {m['name']: m['value'] for m in cdp.send('Performance.getMetrics')['metrics']}['TaskDuration']
+        for o in sources:
+            before = used()
+            self.js(f'async () => {{ ({o})(); await new Promise(f => requestAnimationFrame(() => setTimeout(f))) }}')
+            res.append(used() - before)
+        cdp.detach()
+        return res
+    def comes(self, source, value):
+        "Wait until code in the kernel writes this value as JSON"
+        until(lambda: self.kernel(source) == value, value, lambda: self.kernel(source), self.page)
 
 @pytest.fixture(scope='session')
 def lab(browser, tmp_path_factory, request):

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from textwrap import indent
 
+TESTS = os.getppid()     # who started this
+
 def run(nb, flags=(), last=False):
     "Run the cells of `nb` that `nbdev-test` would run, telling standard output (`last`: a file that is to hold the last cell only)."
     from nbdev.config import get_config
@@ -38,12 +40,13 @@ def _child(nb, log, flags):
     faulthandler.enable(file=2)  # a crash, and the SIGABRT after the time limit, write where every thread is
     return run(nb, flags, last=True)
 
-def _wait(pid, seconds):
-    "Wait at most `seconds` for `pid`; return its exit code (negative: a signal) and CPU seconds, or None."
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        got, status, use = os.wait4(pid, os.WNOHANG)
+def _wait(pid, seconds=None):
+    "Wait for `pid`, at most `seconds` or until the tests are gone; return its exit code (negative: a signal) and CPU seconds, or None."
+    end = seconds and time.monotonic() + seconds
+    while True:
+        got, status, use = os.wait4(pid, os.WNOHANG if end else 0)
         if got: return os.waitstatus_to_exitcode(status), use.ru_utime + use.ru_stime
+        if time.monotonic() > end or os.getppid() != TESTS: return
         time.sleep(.02)
 
 def fork(nb, log, timeout, flags=()):
@@ -62,7 +65,7 @@ def fork(nb, log, timeout, flags=()):
         end = _wait(pid, 5)
     try: os.killpg(pid, signal.SIGKILL)  # what the notebook left running
     except (ProcessLookupError, PermissionError): pass
-    code, cpu = end or _wait(pid, 60)
+    code, cpu = end or _wait(pid)
     return dict(code=code, late=late, cpu=cpu, wall=time.monotonic() - start)
 
 def serve(modules):
@@ -70,7 +73,6 @@ def serve(modules):
     for m in modules: import_module(m)
     out = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
-    print(json.dumps(dict(cpu=time.process_time())), file=out)
     for line in sys.stdin: print(json.dumps(fork(**json.loads(line))), file=out)
 
 if __name__ == '__main__':

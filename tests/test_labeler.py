@@ -71,7 +71,7 @@ def test_keys_label_undo_and_nothing_reaches_the_notebook(nb):
     w.locator('.pnl-mine').wait_for()
     assert w.locator('.pnl-mine').inner_text() == 'labelled: 0' and nb.cells() == before
     nb.press('ArrowRight', 'ArrowRight', 'ArrowRight')
-    assert 'This is the end' in w.locator('.pnl-notice').inner_text()
+    w.locator('.pnl-notice', has_text='This is the end').wait_for()
 
 def test_continues_where_it_stopped_and_undoes_what_came_before(nb):
     w = show(nb, 'Labeler(s, task, store, order="random")')
@@ -80,7 +80,7 @@ def test_continues_where_it_stopped_and_undoes_what_came_before(nb):
     nb.page.wait_for_function("() => document.querySelector('.pnl-count').textContent == '2 of 300'")
     nb.status(w)
     assert nb.kernel(said()) == ['0', '1']
-    assert nb.kernel('print(json.dumps(ids[2]))')[:12] == w.locator('.pnl-id').inner_text()
+    w.locator('.pnl-id', has_text=nb.kernel('print(json.dumps(ids[2]))')[:12]).wait_for()
 
 def test_text_several_classes_and_by_name(nb):
     w = show(nb, 'Labeler(t, multi, store)')
@@ -168,18 +168,19 @@ def test_a_shared_queue_gives_no_item_to_two_people(nb):
     nb.press('2', '2')
     nb.status(w)
     assert nb.kernel('print(json.dumps(len(set(store.mine(team, "fay")) & set(store.mine(team, "gus")))))') == 0
-    while w.locator('.pnl-place').count(): nb.press('3'); nb.page.wait_for_timeout(60)
-    assert 'No item is free' in w.locator('.pnl-notice').inner_text()
+    for _ in range(14):
+        w.locator('.pnl-place').or_(w.locator('.pnl-notice', has_text='No item is free')).first.wait_for()
+        nb.press('3')
+    w.locator('.pnl-notice', has_text='No item is free').wait_for()
     nb.status(w)
     assert nb.kernel('p = store.progress(team); print(json.dumps(p))')['labelled'] <= 14
 
 def test_the_plain_fallback(nb):
     nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", "PlainLabeler(s, task, store, 'hal')")
     nb.run(1)
-    for c in '01': nb.page.locator('.widget-button', has_text=c).first.click(); nb.page.wait_for_timeout(300)
-    nb.page.locator('.widget-button', has_text='Undo').click()
-    nb.page.wait_for_timeout(500)
-    assert nb.kernel(said('task', 'hal')) == ['0']
+    for c, labels in ('0', ['0']), ('1', ['0', '1']), ('Undo', ['0']):
+        nb.page.locator('.widget-button', has_text=c).first.click()
+        nb.comes(said('task', 'hal'), labels)
 
 def test_screen_readers_and_speed(nb):
     w = show(nb, "Labeler(s, task, store, 'reader')")
@@ -245,17 +246,18 @@ propose(tt, np.array([[.9, .1], [.9, .1]]), store, evil, 'v1', model=bad)''')
     assert nb.js('() => window.pwned') is None
     assert not [u for u in asked if not u.startswith((lab.url, 'blob:' + lab.url, 'data:', lab.url.replace('http', 'ws')))]
 
-def test_a_kernel_that_is_busy_does_not_stop_the_annotator(nb):
+def test_a_kernel_that_is_busy_does_not_stop_the_annotator(lab, nb):     # noqa: F811
+    nb.js("() => { window.pictures = 0; const make = URL.createObjectURL; URL.createObjectURL = b => { window.pictures++; return make.call(URL, b) }; return 1 }")
     w = show(nb, "Labeler(s, task, store, 'busy')")
-    nb.page.wait_for_function("() => document.querySelector('.pnl-status').innerText.startsWith('saved')")
-    nb.page.wait_for_timeout(1500)                          # the first items are in the page
-    nb.js("() => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[2].source = 'n = sum(range(3 * 10**8))'; return 1 }")     # holds the interpreter
+    nb.page.wait_for_function('() => window.pictures > 50') # the first items are in the page
+    nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[2].source = c; return 1 }", lab.hold())
     nb.run(2, wait=False)
-    nb.page.wait_for_timeout(300)
+    lab.wait_held()
     w.focus()
     for i in range(50): nb.press(str(i % 10)); assert w.locator('.pnl-place').inner_text() == f'#{i + 2}'
     assert nb.status(w, '50 waiting')
-    nb.status(w, timeout=90_000)
+    lab.free()
+    nb.status(w)
     assert nb.kernel(said('task', 'busy')) == [str(i % 10) for i in range(50)]
 
 def test_two_views_and_two_tabs_stay_in_step(lab, nb):      # noqa: F811
@@ -286,14 +288,13 @@ def test_two_views_and_two_tabs_stay_in_step(lab, nb):      # noqa: F811
     other.page.close()
 
 def test_a_restart_loses_nothing(lab):                      # noqa: F811
-    nb = lab.notebook('restart', [setup('restart'), 'Labeler(s, task, store)', said(), 'n = sum(range(10**9))'])
+    nb = lab.notebook('restart', [setup('restart'), 'Labeler(s, task, store)', said(), lab.hold()])
     nb.run(0); nb.run(1)
     w = nb.widget()
-    nb.page.wait_for_timeout(1000)
     nb.press(*'01234')
     nb.status(w)
     nb.run(3, wait=False)                                   # busy: these three do not reach the store
-    nb.page.wait_for_timeout(300)
+    lab.wait_held()
     w.focus()
     nb.press(*'567')
     nb.restart()

@@ -1,6 +1,7 @@
 """The label store's promise: what was acknowledged is on the disk, once; whoever writes, however it ends.
 
-With PRETRAIN_NOTES_TEST_PG=postgresql://user@host/database (an empty database that may be written to) the same tests run on that server too."""
+The same tests run on PostgreSQL: on a server of their own where the program is installed, or, with PRETRAIN_NOTES_TEST_PG=postgresql://user@host/database
+(an empty database that may be written to), on that one."""
 import collections, json, os, random, signal, sqlite3, subprocess, sys, threading, time, uuid, warnings
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pandas as pd
@@ -13,27 +14,26 @@ from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
 
 task = ClassTask(['cat', 'dog'])
-PG = os.environ.get('PRETRAIN_NOTES_TEST_PG')
 
 class Stores:
-    "Makes stores in a folder, or each in a schema of its own on a PostgreSQL server."
-    def __init__(self, kind, folder): self.kind, self.folder, self.made = kind, folder, []
+    "Makes stores in a folder, or each in a schema of its own on the PostgreSQL server of the URL `pg`."
+    def __init__(self, folder, pg=None): self.kind, self.folder, self.pg, self.made = 'postgresql' if pg else 'sqlite', folder, pg, []
     def url(self, name='labels'):
         if self.kind == 'sqlite': return str(self.folder/f'{name}.db')
         schema = f'test_{name}_{uuid.uuid4().hex[:12]}'
-        engine = sa.create_engine(sa.make_url(PG).set(drivername='postgresql+psycopg'))
+        engine = sa.create_engine(sa.make_url(self.pg).set(drivername='postgresql+psycopg'))
         with engine.begin() as conn: conn.exec_driver_sql(f'CREATE SCHEMA {schema}')
         self.made.append((engine, schema))
-        return sa.make_url(PG).update_query_dict(dict(options=f'-csearch_path={schema}')).render_as_string(hide_password=False)
+        return sa.make_url(self.pg).update_query_dict(dict(options=f'-csearch_path={schema}')).render_as_string(hide_password=False)
     def __call__(self, name='labels', **kw): return LabelStore(self.url(name), **kw)
     def close(self):
         for engine, schema in self.made:
             with engine.begin() as conn: conn.exec_driver_sql(f'DROP SCHEMA {schema} CASCADE')
             engine.dispose()
 
-@pytest.fixture(params=['sqlite', pytest.param('postgresql', marks=pytest.mark.skipif(not PG, reason='PRETRAIN_NOTES_TEST_PG names no PostgreSQL database'))])
+@pytest.fixture(params=['sqlite', 'postgresql'])
 def new(request, tmp_path):
-    s = Stores(request.param, tmp_path)
+    s = Stores(tmp_path, request.getfixturevalue('postgres') if request.param == 'postgresql' else None)
     yield s
     s.close()
 
@@ -75,13 +75,14 @@ def test_kill_100(new):
     LabelStore(url).close()
     for k in range(100):
         pid, f = forked(label_forever, url, len(said))          # sends its last three again, as a page would
-        time.sleep(rng.uniform(.01, .12 if new.kind == 'sqlite' else .2))
+        heard = [f.readline() for _ in range(5 if k % 4 else 0)]    # every fourth is killed early, others when two new ones are acknowledged
+        time.sleep(rng.uniform(.01, .12))
         os.kill(pid, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-        for s, u in (l.split() for l in f if l.endswith('\n')): assert said.setdefault(u, int(s)) == int(s), 'a label that was sent again has another place'
+        for s, u in (l.split() for l in [*heard, *f] if l.endswith('\n')): assert said.setdefault(u, int(s)) == int(s), 'a label that was sent again has another place'
     ev = LabelStore(url).events()
     stored = dict(zip(ev.uuid, ev.seq))
-    assert len(said) > 300 and len(stored) == len(ev) == ev.item.nunique()
+    assert len(said) >= 150 and len(stored) == len(ev) == ev.item.nunique()
     assert {u: stored.get(u) for u in said} == said
     assert len(stored) - len(said) <= 1                         # at most the one that was stored, but not heard of
 
@@ -93,15 +94,16 @@ def test_kill_with_team_and_mirror(new, tmp_path, n):
     def work(write, who):
         store = LabelStore(url, mirror=tmp_path/'mirror')
         while got := store.claim(who, task, n=3, lease=.2):
-            for c in got: store.add(c['item'], 'dog', task, annotator=who)
+            for c in got: write(store.add(c['item'], 'dog', task, annotator=who))
             store.undo(who)
     for k in range(n):
         children = [forked(work, f'ann-{k % 3}'), forked(work, f'ben-{k % 3}')]
-        time.sleep(rng.uniform(.03, .2) * (1 if new.kind == 'sqlite' else 3))
+        if k % 4: [f.readline() for _, f in children for _ in range(4)]  # every fourth is killed early, others at work
+        time.sleep(rng.uniform(.03, .2))
         for pid, f in children: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0); f.close()
     store = LabelStore(url, mirror=tmp_path/'mirror')
     consistent(store)
-    assert len(store.labels(task)) > 100
+    assert len(store.labels(task)) > 60
     other = LabelStore(tmp_path/'other.db')
     assert other.restore(store.mirror()) == len(store.events())
     pd.testing.assert_frame_equal(other.events().drop(columns='seq'), store.events().drop(columns='seq'))
@@ -291,8 +293,8 @@ def test_leases(new):
     "A lease that ran out is given to the next who asks, to its owner too; a late answer is kept, flagged and counted."
     store = new()
     store.enqueue(task, ['a', 'b'], overlap=1)
-    assert [c['item'] for c in store.claim('ann', task, n=5, lease=.05)] == ['a', 'b'] and store.claim('ben', task) == []
-    time.sleep(.06)
+    assert [c['item'] for c in store.claim('ann', task, n=5, lease=1)] == ['a', 'b'] and store.claim('ben', task) == []
+    time.sleep(1.1)
     assert [c['item'] for c in store.claim('ben', task)] == ['a']
     assert [c['item'] for c in store.claim('ann', task)] == ['b']               # hers again
     store.add('a', 'dog', task, annotator='ann')                                # while Ben has it
