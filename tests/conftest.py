@@ -11,7 +11,8 @@ import pgserver
 # tests use no network and report to nobody
 for k in 'DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 DAFT_ANALYTICS_ENABLED=0 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_OFFLINE=1'.split():
     os.environ.setdefault(*k.split('='))
-os.environ.setdefault('OMP_NUM_THREADS', '1')   # tests run side by side, one on a core
+os.environ.setdefault('OMP_NUM_THREADS', '1')            # tests run side by side, one on a core
+os.environ.setdefault('PRETRAIN_NOTES_WORKERS', '1')    # ... and start no workers of their own
 
 # ---------------------------------------------------------------- side by side
 # The longest files and pages, longest first: they start first, so that no core waits for the last. (A page is its name without the number.)

@@ -12,7 +12,7 @@ LIGHT = ['nbdev.test', 'matplotlib.pyplot', 'matplotlib_inline.backend_inline']
 class Server:
     "A process that has imported `modules` and runs notebooks in forks of itself."
     def __init__(self, modules):
-        env = os.environ | dict(OMP_NUM_THREADS='1', MPLBACKEND='module://matplotlib_inline.backend_inline', IN_TEST='1', PRETRAIN_NOTES_SLICE='small',
+        env = os.environ | dict(OMP_NUM_THREADS='1', MPLBACKEND='module://matplotlib_inline.backend_inline', IN_TEST='1', PRETRAIN_NOTES_QUICK='1',
                                 PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])))
         self.process = subprocess.Popen([sys.executable, ROOT/'tests/nbrun.py', '--serve', *modules], env=env, cwd=ROOT/'nbs', text=True,
                                         bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
