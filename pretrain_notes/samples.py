@@ -405,6 +405,16 @@ def from_pandas(cls:Samples,
     return cls._typed(table, {n: feats.get(n, t) for n, t in features_of(table).items()}, **kw)
 
 # %% ../nbs/010_samples.ipynb #124b3b38
+class SizeError(DataError):
+    "Images of several sizes where all must have one"
+    @classmethod
+    def among(cls,
+        shapes # (height, width, ...) of each image
+    ): # the error, naming two of the sizes
+        "The error for images of these shapes"
+        (h, w, *_), (h2, w2, *_) = list(dict.fromkeys(tuple(s) for s in shapes))[:2]
+        return cls(f'the images have different sizes, such as {w} x {h} and {w2} x {h2} pixels: say which one you want, e.g. size=64')
+
 @patch
 def images(self:Samples,
     size:int=None, # side in pixels to which every image is resized; None: they must all have one size already
@@ -419,7 +429,7 @@ def images(self:Samples,
         return np.asarray(im if size is None else im.resize((size, size), Image.Resampling.BILINEAR))
     column = self['image'].to_pylist()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as ex: xs = list(progress(ex.map(one, column), 'decoding images', len(self)))
-    if len({x.shape for x in xs}) > 1: raise DataError('the images have different sizes: say which one you want, e.g. images(size=64)')
+    if len({x.shape for x in xs}) > 1: raise SizeError.among(x.shape for x in xs)
     return np.stack(xs)
 
 # %% ../nbs/010_samples.ipynb #49b4248d

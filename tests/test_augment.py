@@ -1,14 +1,17 @@
-"""Augmentation of batches: torchvision's operations, lightly's distributions, seeds, grey and small images, bad input."""
+"""Augmentation of batches: torchvision's operations, lightly's distributions, seeds, gray and small images, bad input."""
 import numpy as np, pytest, torch
+from pathlib import Path
 import torchvision.transforms.v2.functional as TF
 from scipy.stats import ks_2samp
-from pretrain_notes.batch import augment as A
+from pretrain_notes.batch import augment as A, kernels
 from pretrain_notes.batch.augment import (BatchAugment, CutMixEach, adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, byol_augment, erase,
                                     gaussian_blur, multicrop_augment, random_boxes, resized_crop, simclr_augment, solarize)
 from pretrain_notes.base import DataError
 
+ROOT = Path(__file__).resolve().parents[1]
+
 def pictures(n=12, c=3, h=40, w=32, seed=0):
-    "Smooth colourful pictures as floats, with plain colours at the corners"
+    "Smooth colorful pictures as floats, with plain colors at the corners"
     g = torch.Generator().manual_seed(seed)
     x = torch.nn.functional.interpolate(torch.rand(n, c, 5, 4, generator=g), (h, w), mode='bilinear')
     x = ((x - .5) * 1.6 + .5).clamp(0, 1)
@@ -21,7 +24,7 @@ def each(f, x, *vs): return torch.stack([f(a, *(v[i] for v in vs)) for i, a in e
 # ---------------------------------------------------------------- one operation, given parameters
 @pytest.mark.parametrize('c', [1, 3])
 @pytest.mark.parametrize('op, high', [('brightness', 2), ('contrast', 2), ('saturation', 2), ('hue', .5)])
-def test_colour(op, high, c):
+def test_color(op, high, c):
     x, f = pictures(c=c), torch.linspace(-.5 if op == 'hue' else 0, high, 12)
     ours, ref = getattr(A, f'adjust_{op}'), getattr(TF, f'adjust_{op}')
     was = x.clone()
@@ -32,7 +35,7 @@ def test_colour(op, high, c):
     close(ours(x, float(f[3])), ours(x, torch.full((12,), float(f[3]))), 1e-7)
 
 def test_hue_everywhere():
-    "Every meeting of channels (grey, two equal, pure), every shift of the circle."
+    "Every meeting of channels (gray, two equal, pure), every shift of the circle."
     x = torch.cartesian_prod(*[torch.tensor([0., .1, .5, .9, 1.])] * 3).T.reshape(1, 3, 5, 25).expand(101, -1, -1, -1)
     f = torch.linspace(-.5, .5, 101)
     close(adjust_hue(x, f), each(lambda a, v: TF.adjust_hue(a, float(v)), x, f))
@@ -80,10 +83,10 @@ def test_affine_against_torchvision():
     set_ = random_affine(12, rotate=0, scale=(1, 1), shift=0)
     r = torch.deg2rad(a)
     theta = torch.stack([torch.stack([r.cos(), -r.sin(), r * 0]), torch.stack([r.sin(), r.cos(), r * 0])]).expand(12, 2, 3)
-    ours = A._warp(x.transpose(0, 1), theta).transpose(0, 1)
+    ours = A.warp(x, theta)
     ref = torch.stack([TF.rotate(v, 25., TF.InterpolationMode.BILINEAR) for v in x])
     assert min(float((ours - v)[:, :, 12:21, 12:21].abs().max()) for v in (ref, torch.stack([TF.rotate(v, -25., TF.InterpolationMode.BILINEAR) for v in x]))) < 2e-3
-    close(A._warp(x.transpose(0, 1), set_).transpose(0, 1), x)
+    close(A.warp(x, set_), x)
 
 # ---------------------------------------------------------------- the recipe
 FULL = dict(scale=(.08, 1.), flip=.5, jitter=(.8, .8, .8, .2), gray=.3, blur=.5, solarized=.3, erased=.4)
@@ -147,7 +150,7 @@ def test_every_image_its_own():
     assert min(float((v[i] - v[j]).abs().mean()) for i in range(16) for j in range(i)) > 1e-3
 
 def test_order_of_the_batch():
-    "Views come back in the order of their images, whatever they were sorted by: a batch where only colours tell."
+    "Views come back in the order of their images, whatever they were sorted by: a batch where only colors tell."
     x = torch.linspace(.05, .95, 40).view(-1, 1, 1, 1).expand(-1, 3, 16, 16)
     for v in BatchAugment(scale=(.08, 1.), flip=.5, jitter=(0, 0, .8, .2), gray=.2, blur=.5, generator=seeded(0)).views(x, 2): close(v, x, 1e-3)
 
@@ -159,7 +162,7 @@ def test_same_on_gpu():
 
 @pytest.mark.parametrize('shape', [(1, 1, 8, 8), (2, 3, 8, 8), (3, 1, 28, 28), (2, 3, 17, 31), (1, 3, 2, 2)])
 def test_small_and_odd(shape):
-    "One image, grey, tiny, not square: finite, in range, of the right shape."
+    "One image, gray, tiny, not square: finite, in range, of the right shape."
     for aug in (simclr_augment(), *byol_augment(), *multicrop_augment(16, 8, 1), BatchAugment(**FULL, affine=dict(rotate=20))):
         v = aug.views((torch.rand(shape) * 255).byte(), 2)
         side = (aug.size,) * 2 if aug.size else shape[2:]
@@ -168,7 +171,7 @@ def test_small_and_odd(shape):
 def test_empty_batch(): assert simclr_augment().views(torch.zeros(0, 3, 8, 8))[0].shape == (0, 3, 8, 8)
 
 @pytest.mark.parametrize('x, says', [(torch.rand(2, 4, 8, 8), 'these have 4'), (torch.rand(2, 2, 8, 8), 'these have 2'), (torch.rand(3, 8, 8), r'shape \(3, 8, 8\)'),
-    (torch.rand(2, 3, 8, 8) * 255, 'augment before normalising'), (torch.randn(2, 3, 8, 8), '0..1'), (torch.full((2, 3, 8, 8), float('nan')), 'nan'),
+    (torch.rand(2, 3, 8, 8) * 255, 'augment before normalizing'), (torch.randn(2, 3, 8, 8), '0..1'), (torch.full((2, 3, 8, 8), float('nan')), 'nan'),
     (torch.ones(2, 3, 8, 8).long(), 'cast them'), (np.zeros((2, 3, 8, 8)), r'shape \(2, 3, 8, 8\)'), ([1], 'a list'), (torch.rand(2, 3, 1, 8), 'too small')])
 def test_bad_batches(x, says):
     for f in (lambda: simclr_augment().views(x), lambda: adjust_hue(x, .1), lambda: resized_crop(x, [[0, 0, 1, 1]] * 2, 4), lambda: solarize(x)):
@@ -275,3 +278,19 @@ def test_cutmix_each():
             kept = torch.stack([(v == v.flatten().mode().values).float().mean() for v in b])       # plain images: the larger part is one value
             close(torch.maximum(lam, 1 - lam)[kept < 1], kept[kept < 1], 1e-5)       # one may be mixed with itself
         assert len(torch.cat([l for _, (_, _, l) in seen]).unique()) > 20
+
+# ---------------------------------------------------------------- the compiled loop: loaded late, kept on disk
+def test_numba_is_loaded_on_first_use(sh):
+    "Importing the recipes does not pay for the compiler; a second process finds what the first has compiled."
+    code = ("import sys, time, torch; from pretrain_notes.batch.augment import simclr_augment; assert 'numba' not in sys.modules\n"
+            "torch.manual_seed(0); simclr_augment().views(torch.zeros(8, 3, 8, 8, dtype=torch.uint8)); assert 'numba' in sys.modules\n"
+            "from pretrain_notes.batch.kernels import jitter_each; print(sum(jitter_each.stats.cache_hits.values()), sum(jitter_each.stats.cache_misses.values()))")
+    first, again = (sh('-c', code, PYTHONPATH=str(ROOT)).split()[-2:] for _ in range(2))
+    assert first in (['0', '1'], ['1', '0']) and again == ['1', '0']
+
+def test_no_folder_to_keep_code_in(monkeypatch):
+    from numba.core.caching import CompileResultCacheImpl
+    monkeypatch.setattr(CompileResultCacheImpl, '_locator_classes', [])
+    def double(v): return v * 2
+    f = kernels.compiled(double)
+    assert f(3) == 6 and not f.stats.cache_path

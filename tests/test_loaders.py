@@ -4,7 +4,7 @@ from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, set_se
 from fastai.data.transforms import IntToFloatTensor, Normalize
 from pretrain_notes.batch.augment import byol_augment, multicrop_augment, simclr_augment
 from pretrain_notes.datasets import digits
-from pretrain_notes.batch.loaders import Augment, ImageTensors, PerView, TensorDL, _stats, tensor_dataloaders
+from pretrain_notes.batch.loaders import Augment, ImageTensors, PerView, TensorDL, channel_stats, tensor_dataloaders
 from pretrain_notes.batch import loaders
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
@@ -26,7 +26,7 @@ CPU = dict(device='cpu')
 def test_normalised_as_fastai(c):
     dls = samples(c=c).dataloaders(bs=8, **CPU)
     ds, after = dls.valid_ds, dls.valid.after_batch
-    assert dls.valid._plan() is not None
+    assert dls.valid._lean_plan() is not None
     for (x, y), rows in zip(dls.valid, torch.arange(len(ds)).split(32)):
         ref = after((TensorImage(ds.x[rows]), TensorCategory(ds.y[rows])))[0]
         assert torch.allclose(x, ref.as_subclass(torch.Tensor), atol=1e-5) and torch.equal(y, ds.y[rows])
@@ -39,7 +39,7 @@ def test_other_transforms_keep_the_pipeline():
         def encodes(self, x:TensorImage): return x
     s = samples()
     lean, full = s.dataloaders(bs=8, **CPU), s.dataloaders(bs=8, batch_tfms=Same(), **CPU)
-    assert lean.train._plan() is not None and full.train._plan() is None
+    assert lean.train._lean_plan() is not None and full.train._lean_plan() is None
     def epoch(dls): set_seed(1); return [b for b in dls.train]
     for a, b in zip(epoch(lean), epoch(full), strict=True): assert torch.allclose(a[0], b[0], atol=1e-5) and torch.equal(a[1], b[1])
 
@@ -104,7 +104,7 @@ def test_fastai_ways():
 
 def test_stats():
     x = torch.from_numpy(images(30, 3).transpose(0, 3, 1, 2).copy())
-    mean, std = _stats(x)
+    mean, std = channel_stats(x)
     assert torch.allclose(mean, (x / 255).mean((0, 2, 3)), atol=1e-6) and torch.allclose(std, (x / 255).std((0, 2, 3), correction=0), atol=1e-5)
 
 def test_as_few_calls_as_it_takes():
@@ -162,7 +162,7 @@ def test_augment_where_it_does_not_belong():
     "After normalisation the range is another: said, not clamped away."
     dls = digits()[:200].dataloaders(bs=16, **CPU)
     x = dls.one_batch()[0]
-    with pytest.raises(DataError, match='augment before normalising'): simclr_augment()(x, split_idx=0)
+    with pytest.raises(DataError, match='augment before normalizing'): simclr_augment()(x, split_idx=0)
 
 # ---------------------------------------------------------------- classes are what their names say
 def test_a_test_set_with_fewer_classes():
@@ -195,7 +195,7 @@ def test_normalised_once():
 
 def test_a_quarter_turn_of_an_oblong_image():
     x = torch.zeros(1, 1, 32, 96); x[..., 12:20, 40:56] = 1
-    y = loaders._warp(x, torch.tensor([[[0., -1, 0], [1, 0, 0]]]))[0, 0] > .5
+    y = loaders.warp(x, torch.tensor([[[0., -1, 0], [1, 0, 0]]]))[0, 0] > .5
     assert (int(y.any(1).sum()), int(y.any(0).sum())) == (16, 8)
 
 def test_a_plain_function_augments_training_images_only():

@@ -71,7 +71,7 @@ def test_parquet_of_others(tmp_path):
     pq.write_table(pa.table(dict(text=['a'])), tmp_path/'t.pq')
     with pytest.raises(DataError, match="no column 'image'"): image_stream(tmp_path/'t.pq')
     (tmp_path/'n.pq').write_bytes(b'PAR1 no')
-    with pytest.raises(DataError, match='no Parquet file'): image_stream(tmp_path/'n.pq')
+    with pytest.raises(DataError, match='cannot be read as a Parquet file'): image_stream(tmp_path/'n.pq')
     pq.write_table(pa.table(dict(image=png, label=[None, 'y'] * 5)), tmp_path/'m.pq')
     with pytest.raises(DataError, match='5 samples have no label'): image_stream(tmp_path/'m.pq')
 
@@ -154,7 +154,7 @@ def test_error_in_the_background(folder):
             if i == 20: raise OSError('the disk is gone')
             yield r
     s.read = failing
-    dl = StreamDL(s, 4, size=8, device=torch.device('cpu'), after_batch=S._after(None, None, None, ([.5] * 3, [.5] * 3)))
+    dl = StreamDL(s, 4, size=8, device=torch.device('cpu'), after_batch=S.batch_pipeline(None, None, None, ([.5] * 3, [.5] * 3)))
     seen = 0
     with pytest.raises(OSError, match='the disk is gone'):
         for b in dl: seen += 1

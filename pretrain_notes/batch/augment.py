@@ -1,4 +1,4 @@
-"""Crop, colour, blur and erase a whole batch at once, with other parameters for every image
+"""Crop, color, blur and erase a whole batch at once, with different parameters for every image
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/batch.augment.html.md"""
 
@@ -21,9 +21,8 @@ from fastai.callback.mixup import MixHandler
 from fastai.torch_core import TensorImage, unsqueeze
 from fastcore.basics import patch, store_attr
 from fasttransform import DisplayedTransform
-from numba import njit
 
-from .loaders import _warp as _affine, random_affine
+from .loaders import random_affine, warp
 from ..base import DataError
 
 # %% ../../nbs/080_batch.augment.ipynb #ab5e3264
@@ -61,27 +60,27 @@ def _sideways(x):
     return F.channel_shuffle(x.view(1, c * n, 1, h * w).permute(0, 3, 1, 2), h).permute(0, 2, 3, 1).view(c, n, w, h)
 
 # %% ../../nbs/080_batch.augment.ipynb #43ab9692
-def _images(x):
+def _checked_images(x):
     "A batch as plain floats in 0..1; raises `DataError` where it is no batch of images"
     if not isinstance(x, torch.Tensor) or x.ndim != 4:
-        raise DataError(f'a batch of images is a tensor (n, channels, height, width), this is {_about(x)}')
+        raise DataError(f'a batch of images is a tensor (n, channels, height, width), this is {_described(x)}')
     x = x.as_subclass(torch.Tensor)
     if x.shape[1] not in (1, 3):
-        raise DataError(f'images have 1 channel (grey) or 3 (RGB), these have {x.shape[1]}: convert them, e.g. with mode="RGB"')
+        raise DataError(f'images have 1 channel (gray) or 3 (RGB), these have {x.shape[1]}: convert them, e.g. with mode="RGB"')
     if min(x.shape[-2:]) < 2: raise DataError(f'images of {x.shape[-2]} x {x.shape[-1]} pixels are too small to augment')
     if x.dtype == torch.uint8: return x
     if not x.is_floating_point(): raise DataError(f'images are uint8 in 0..255 or floats in 0..1, these are {x.dtype}: cast them')
     if len(x):
         lo, hi = map(float, x.aminmax())
         if not (lo >= -1e-4 and hi <= 1 + 1e-4):
-            raise DataError(f'floats must lie in 0..1, these go from {lo:.3g} to {hi:.3g}: augment before normalising')
+            raise DataError(f'floats must lie in 0..1, these go from {lo:.3g} to {hi:.3g}: augment before normalizing')
     return x.float()
 
-def _about(x): return f'of shape {tuple(x.shape)}' if hasattr(x, 'shape') else f'a {type(x).__name__}'
-def _floats(x): x = _images(x); return x / 255 if x.dtype == torch.uint8 else x
+def _described(x): return f'of shape {tuple(x.shape)}' if hasattr(x, 'shape') else f'a {type(x).__name__}'
+def _floats(x): x = _checked_images(x); return x / 255 if x.dtype == torch.uint8 else x
 
-def _each(v, n, device):
-    "One value an image, as floats (n,)"
+def _one_per_image(v, n, device):
+    "One value per image, as floats (n,)"
     v = torch.as_tensor(v, dtype=torch.float32, device=device)
     if v.ndim > 1 or v.numel() not in (1, n): raise DataError(f'{n} images need one value, or one each: there are {v.numel()}')
     return v.reshape(-1).expand(n)
@@ -119,26 +118,26 @@ def _radius(sigma, size): return max(1, min(size - 1, math.ceil(3 * float(sigma)
 # %% ../../nbs/080_batch.augment.ipynb #911e0397
 def gaussian_blur(
     x, # images (n, c, h, w), uint8 or floats in 0..1
-    sigma, # standard deviation in pixels: one, or one an image
+    sigma, # standard deviation in pixels: one, or one per image
     radius:int=None # of the kernel, in pixels; None: three times the largest sigma
 )->torch.Tensor: # floats in 0..1
     "Blur each image with its own Gaussian, as torchvision's `gaussian_blur` with kernel size 2 * radius + 1"
     x = _floats(x)
-    sigma, y = _each(sigma, len(x), x.device), x.transpose(0, 1)
+    sigma, y = _one_per_image(sigma, len(x), x.device), x.transpose(0, 1)
     if len(x) and float(sigma.min()) <= 0: raise DataError('sigma must be above 0: leave out images that shall stay as they are')
     for _ in range(2):
         size = y.shape[2]
-        y = _sideways(_mix_rows(y, _bags(*_gaussian_taps(sigma, size, _limit(radius, sigma, size)), len(y), size)))
+        y = _sideways(_mix_rows(y, _bags(*_gaussian_taps(sigma, size, _radius_within(radius, sigma, size)), len(y), size)))
     return y.transpose(0, 1).contiguous()
 
-def _limit(radius, sigma, size): return _radius(sigma.max(), size) if radius is None else min(radius, size - 1)
+def _radius_within(radius, sigma, size): return _radius(sigma.max(), size) if radius is None else min(radius, size - 1)
 
 # %% ../../nbs/080_batch.augment.ipynb #b402cb8c
 def _luma(x): return (x[0] * .2989).add_(x[1], alpha=.587).add_(x[2], alpha=.114) if len(x) == 3 else x[0]
 
 def _brightness(x, f): return x.mul_(f).clamp_(0, 1)
 def _contrast(x, f):
-    mean = _luma(x.mean(-1, keepdim=True))                         # the mean of the greys: luma is linear
+    mean = _luma(x.mean(-1, keepdim=True))                         # the mean of the grays: luma is linear
     return x.mul_(f).add_((1 - f) * mean).clamp_(0, 1)
 def _saturation(x, f): return torch.lerp(_luma(x), x, f, out=x).clamp_(0, 1) if len(x) == 3 else x
 
@@ -158,10 +157,10 @@ def _hue(x, f):
     return torch.clamp(x, m, M, out=x)
 
 # %% ../../nbs/080_batch.augment.ipynb #482a46cb
-def _on_planes(op, x, factor, low, high, name):
+def _on_copy(op, x, factor, low, high, name):
     "Apply an operation on planes to a copy of a batch"
     y = _floats(x)
-    f = _each(factor, len(y), y.device)
+    f = _one_per_image(factor, len(y), y.device)
     least, most = map(float, f.aminmax()) if len(f) else (1., 1.)
     if not (least >= low and most <= high) and len(f): raise DataError(f'{name} factors lie in {low}..{high}, these go from {least:.3g} to {most:.3g}')
     planes = y.transpose(0, 1).flatten(2).clone(memory_format=torch.contiguous_format)
@@ -170,96 +169,41 @@ def _on_planes(op, x, factor, low, high, name):
 
 def adjust_brightness(
     x, # images (n, c, h, w), uint8 or floats in 0..1
-    factor # from 0 (black): one, or one an image; 1 leaves it as it is
+    factor # from 0 (black): one, or one per image; 1 leaves it as it is
 )->torch.Tensor: # floats in 0..1
     "Multiply each image"
-    return _on_planes(_brightness, x, factor, 0, math.inf, 'brightness')
+    return _on_copy(_brightness, x, factor, 0, math.inf, 'brightness')
 
 # %% ../../nbs/080_batch.augment.ipynb #14d369d6
 def adjust_contrast(
     x, # images (n, c, h, w), uint8 or floats in 0..1
-    factor # from 0 (its mean grey): one, or one an image; 1 leaves it as it is
+    factor # from 0 (its mean gray): one, or one per image; 1 leaves it as it is
 )->torch.Tensor: # floats in 0..1
-    "Blend each image with its mean grey"
-    return _on_planes(_contrast, x, factor, 0, math.inf, 'contrast')
+    "Blend each image with its mean gray"
+    return _on_copy(_contrast, x, factor, 0, math.inf, 'contrast')
 
 def adjust_saturation(
-    x, # images (n, c, h, w), uint8 or floats in 0..1; grey ones stay as they are
-    factor # from 0 (grey): one, or one an image; 1 leaves it as it is
+    x, # images (n, c, h, w), uint8 or floats in 0..1; gray ones stay as they are
+    factor # from 0 (gray): one, or one per image; 1 leaves it as it is
 )->torch.Tensor: # floats in 0..1
-    "Blend each pixel with its grey"
-    return _on_planes(_saturation, x, factor, 0, math.inf, 'saturation')
+    "Blend each pixel with its gray"
+    return _on_copy(_saturation, x, factor, 0, math.inf, 'saturation')
 
 def adjust_hue(
-    x, # images (n, c, h, w), uint8 or floats in 0..1; grey ones stay as they are
-    factor # fraction of the colour circle, -0.5..0.5: one, or one an image
+    x, # images (n, c, h, w), uint8 or floats in 0..1; gray ones stay as they are
+    factor # fraction of the color circle, -0.5..0.5: one, or one per image
 )->torch.Tensor: # floats in 0..1
     "Turn the hue of each image"
-    return _on_planes(_hue, x, factor, -.5, .5, 'hue')
-
-# %% ../../nbs/080_batch.augment.ipynb #2a49cb77
-_fused = njit(fastmath=True, nogil=True)                           # fastmath: pixels are finite, `_images` saw to it
-_0, _1, _2, _3, _6 = map(np.float32, (0, 1, 2, 3, 6))              # a Python number among them would turn all into doubles
-
-@_fused
-def _unit(v): return min(max(v, _0), _1)
-
-@_fused
-def _gray(r, g, b): return np.float32(.2989) * r + np.float32(.587) * g + np.float32(.114) * b
-
-@_fused
-def _mean_gray(r, g, b):
-    total = 0.                                                     # a double: thousands of floats would lose digits
-    for i in range(len(r)): total += _gray(r[i], g[i], b[i])
-    return np.float32(total / len(r))
-
-# %% ../../nbs/080_batch.augment.ipynb #5884d645
-@_fused
-def _blend(r, g, b, f, v):
-    "Brightness and contrast of one image: multiply by f, add v"
-    for i in range(len(r)): r[i], g[i], b[i] = _unit(f * r[i] + v), _unit(f * g[i] + v), _unit(f * b[i] + v)
-
-@_fused
-def _saturate(r, g, b, f):
-    for i in range(len(r)):
-        v = (_1 - f) * _gray(r[i], g[i], b[i])
-        r[i], g[i], b[i] = _unit(f * r[i] + v), _unit(f * g[i] + v), _unit(f * b[i] + v)
-
-@_fused
-def _turn(r, g, b, f):
-    "Hue of one image: the formula above, at most 2 sixths either way"
-    for i in range(len(r)):
-        M, m = max(r[i], g[i], b[i]), min(r[i], g[i], b[i])
-        C, u = M - m, g[i] - b[i]
-        a, p = abs(u), M - r[i]
-        h = np.copysign(a + p + _2 * min(p, C - a), u) + _6 * f * C
-        r[i] = min(max(abs(abs(h) - _3 * C) + m - C, m), M)
-        g[i] = min(max(abs(abs(h - _2 * C) - _3 * C) + m - C, m), M)
-        b[i] = min(max(abs(abs(h + _2 * C) - _3 * C) + m - C, m), M)
-
-# %% ../../nbs/080_batch.augment.ipynb #8965b2a7
-@_fused
-def _jitter_each(planes, order, factors, gray):
-    "In place on planes (3, n, pixels): operations 0..3 by factors (4, n) in one order, then grey where `gray` (n,) is set"
-    for k in range(planes.shape[1]):
-        r, g, b = planes[0, k], planes[1, k], planes[2, k]
-        for i in order:
-            f = factors[i, k]
-            if i == 0: _blend(r, g, b, f, _0)
-            elif i == 1: _blend(r, g, b, f, (_1 - f) * _mean_gray(r, g, b))
-            elif i == 2: _saturate(r, g, b, f)
-            elif abs(f) * _3 <= _1: _turn(r, g, b, f)
-            else: _turn(r, g, b, f / _2); _turn(r, g, b, f / _2)
-        if gray[k]: _saturate(r, g, b, _0)
+    return _on_copy(_hue, x, factor, -.5, .5, 'hue')
 
 # %% ../../nbs/080_batch.augment.ipynb #7aaebf48
 def solarize(
     x, # images (n, c, h, w), uint8 or floats in 0..1
-    threshold=128/255 # values from here on are inverted: one, or one an image
+    threshold=128/255 # values from here on are inverted: one, or one per image
 )->torch.Tensor: # floats in 0..1
     "Invert what is bright, as torchvision's `solarize`"
     y = _floats(x)
-    return _solarize(y, _each(threshold, len(y), y.device).view(-1, 1, 1, 1))
+    return _solarize(y, _one_per_image(threshold, len(y), y.device).view(-1, 1, 1, 1))
 
 def _solarize(x, threshold): return torch.where(x >= threshold, 1 - x, x)
 
@@ -287,12 +231,12 @@ def _boxes(u, h, w, scale, ratio):
     width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (width > 0) & (width <= w) & (height > 0) & (height <= h)
     ok, first = fits.any(0), fits.int().argmax(0)[None]
-    whole_h, whole_w = _fallback(h, w, ratio)
+    whole_h, whole_w = _middle_window(h, w, ratio)
     height, width = (torch.where(ok, v.gather(0, first)[0], float(whole)) for v, whole in ((height, whole_h), (width, whole_w)))
     place = lambda u, room: torch.where(ok, (u * (room + 1)).floor(), (room / 2).floor())
     return place(u[20], h - height), place(u[21], w - width), height, width, ok
 
-def _fallback(h, w, ratio):
+def _middle_window(h, w, ratio):
     "Height and width of the largest window in the middle whose ratio is allowed"
     return (round(w / ratio[0]), w) if w / h < ratio[0] else (h, round(h * ratio[1])) if w / h > ratio[1] else (h, w)
 
@@ -309,7 +253,7 @@ def random_boxes(
 
 # %% ../../nbs/080_batch.augment.ipynb #44148d64
 class BatchAugment(DisplayedTransform):
-    "Window, flip, affine map, colour jitter, grayscale, blur, solarize, erase: on a whole batch, drawn anew for each image"
+    "Window, flip, affine map, color jitter, grayscale, blur, solarize, erase: on a whole batch, drawn anew for each image"
     order, split_idx = 20, 0                                       # fastai: before Normalize, in training only
     def __init__(self,
         size:int=None, # side of the views in pixels; None: that of the images
@@ -319,7 +263,7 @@ class BatchAugment(DisplayedTransform):
         affine:dict=None, # arguments of `random_affine`, e.g. dict(rotate=15, shear=10); None: none
         jitter:tuple=None, # strengths of brightness, contrast, saturation (factors 1 - s .. 1 + s), hue (-s .. s); up to 256 images share an order
         p_jitter:float=.8, # probability of the jitter
-        gray:float=0., # probability to become grey
+        gray:float=0., # probability to become gray
         blur:float=0., # probability to be blurred
         sigma:tuple=(.1, 2.), # standard deviation of the blur in pixels
         solarized:float=0., # probability to be solarized
@@ -350,7 +294,7 @@ def _check(self:BatchAugment):
 # %% ../../nbs/080_batch.augment.ipynb #6585a4c9
 _orders = list(permutations(range(4)))
 _jitter = ('brightness', _brightness), ('contrast', _contrast), ('saturation', _saturation), ('hue', _hue)
-_group = 256                                                       # images that share an order
+_shared_order = 256                                                       # images that share an order
 
 @patch
 def draw(self:BatchAugment,
@@ -375,7 +319,7 @@ def _draw_jitter(self:BatchAugment, u, n):
     "Factors of the four operations, and their order"
     b, c, s, hue = self.jitter or (0,) * 4
     f = {k: (1 + v * (2 * next(u) - 1)).clamp(min=0) for k, v in dict(brightness=b, contrast=c, saturation=s).items()}
-    groups = torch.arange(n) % -(-n // _group) if n else torch.arange(0)
+    groups = torch.arange(n) % -(-n // _shared_order) if n else torch.arange(0)
     order, jittered = (next(u) * 24).floor()[groups], next(u) < (self.p_jitter if self.jitter else 0)
     return f | dict(hue=hue * (2 * next(u) - 1), order=torch.where(jittered, order, -1.))
 
@@ -392,26 +336,26 @@ def apply(self:BatchAugment,
     p:dict, # from `draw`, for n images
     mean=None, # of each channel (c,), to be subtracted at the end; None: neither subtract nor divide
     std=None # of each channel (c,), to divide by
-)->torch.Tensor: # floats (n, c, size, size): in 0..1, or normalised
+)->torch.Tensor: # floats (n, c, size, size): in 0..1, or normalized
     "Apply drawn parameters: the same parameters give the same views"
     _keep_freed_memory()
-    x, n = _images(x), len(p['order'])
+    x, n = _checked_images(x), len(p['order'])
     out = torch.empty(n, x.shape[1], *((self.size,) * 2 if self.size else x.shape[2:]), device=x.device)
     key = {k: p[k].cpu().numpy() for k in ('order', 'gray', 'sigma')}
     at = np.lexsort((key['sigma'], key['order']))                  # what happens to an image decides where it is worked on
     rows, key = torch.from_numpy(at), {k: v[at] for k, v in key.items()}
-    needed = {k: p[k][rows].to(x.device) for k in self._needed(p)}
+    needed = {k: p[k][rows].to(x.device) for k in self._names_needed(p)}
     work = _Work(x, needed, key, self._taps(p, rows, x, out), rows.to(x.device) % max(1, len(x)))
     scale = None if mean is None else [(float(1 / s), float(-m / s)) for m, s in zip(mean, std)]
     with torch.inference_mode():                                   # no operation below is to be recorded: each costs less
         for s in _slices(key, out):
-            y = self._some(work, s)
+            y = self._views_of_slice(work, s)
             if scale: [torch.add(b, v, alpha=a, out=v) for v, (a, b) in zip(y, scale)]
-            _place(out, at[s], y.transpose(0, 1))
+            _write_rows(out, at[s], y.transpose(0, 1))
     return out
 
 # %% ../../nbs/080_batch.augment.ipynb #84620ce1
-def _place(out, rows, y):
+def _write_rows(out, rows, y):
     "Write images into their rows; on a CPU numpy does so in a third of torch's time"
     if out.is_cpu: out.numpy()[rows] = y.numpy()
     else: out[torch.from_numpy(rows).to(out.device)] = y
@@ -424,14 +368,14 @@ def _keep_freed_memory():
 _Work = namedtuple('_Work', 'x p key taps rows')                    # sorted: parameters, those the host looks at, weights, numbers of images
 
 @patch
-def _needed(self:BatchAugment, p):
+def _names_needed(self:BatchAugment, p):
     "Names of the parameters that pixels are computed with, after the geometry"
     names = ['sigma'] + ['solarized'] * bool(self.solarized) + [k for k in p if k == 'theta' or k[:2] == 'e_' and self.erased]
     return names + [k for (k, _), strength in zip(_jitter, self.jitter or ()) if strength]
 
 def _slices(key, out):
     "Slices of one order each, all blurred or none, small enough for the cache"
-    most = _group if out.is_cuda else max(1, min(_group, 400_000 // max(1, out[:1].numel())))
+    most = _shared_order if out.is_cuda else max(1, min(_shared_order, 400_000 // max(1, out[:1].numel())))
     kind = key['order'] * 2 + (key['sigma'] > 0)
     cuts = [0, *(np.flatnonzero(np.diff(kind)) + 1), len(kind)]
     return [slice(i, min(i + most, b)) for a, b in zip(cuts, cuts[1:]) for i in range(a, b, most)]
@@ -446,32 +390,33 @@ def _taps(self:BatchAugment, p, rows, x, out):
 
 # %% ../../nbs/080_batch.augment.ipynb #af0a9531
 @patch
-def _some(self:BatchAugment, work, s):
+def _views_of_slice(self:BatchAugment, work, s):
     "The views of a slice of images, as planes"
     x, taps = work.x.index_select(0, work.rows[s]), [t[s] for t in work.taps]
     y = torch.empty(x.shape[1], len(x), *x.shape[2:], device=x.device).copy_(x.transpose(0, 1))
     if x.dtype == torch.uint8 and not taps: y.mul_(1/255)
-    if 'theta' in work.p: y = _warp(y, work.p['theta'][s])
+    if 'theta' in work.p: y = warp(y.transpose(0, 1), work.p['theta'][s]).transpose(0, 1).contiguous()
     if taps: y = _mix_rows(y, _bags(*taps[:2], len(y), y.shape[2]))
     y = _sideways(y)                                               # from here on the pictures lie on their sides
     if taps: y = _mix_rows(y, _bags(*taps[2:], len(y), y.shape[2]))
-    self._colour(y.flatten(2), work, s)
+    self._recolor(y.flatten(2), work, s)
     return self._finish(self._blur(y, work, s), work, s)
-
-def _warp(y, theta):
-    "Planes moved by affine maps, one an image"
-    return _affine(y.transpose(0, 1), theta).transpose(0, 1).contiguous()
 
 # %% ../../nbs/080_batch.augment.ipynb #7770691e
 @patch
-def _colour(self:BatchAugment, z, work, s):
-    "Jitter in the order that these images share, then grey, in place on planes (c, n, pixels)"
+def _recolor(self:BatchAugment, z, work, s):
+    "Jitter in the order that these images share, then gray, in place on planes (c, n, pixels)"
     number, gray = int(work.key['order'][s.start]), work.key['gray'][s] > 0
     order = [i for i in _orders[number] if self.jitter[i]] if number >= 0 else []
     factors = [work.p[name][s] if name in work.p else gray for name, _ in _jitter]
-    if z.is_cpu and len(z) == 3: return _jitter_each(z.numpy(), np.array(order, int), np.stack(factors).astype('float32'), gray)
+    if z.is_cpu and len(z) == 3: return _on_cpu(z.numpy(), np.array(order, int), np.stack(factors).astype('float32'), gray)
     for i in order: _jitter[i][1](z, factors[i][:, None])
     if len(z) == 3 and gray.any(): gray = torch.from_numpy(np.flatnonzero(gray)).to(z.device); z[:, gray] = _luma(z.index_select(1, gray))
+
+def _on_cpu(*args):
+    "The compiled loop; numba is loaded on the first call"
+    from pretrain_notes.batch.kernels import jitter_each
+    return jitter_each(*args)
 
 @patch
 def _blur(self:BatchAugment, y, work, s):
@@ -505,13 +450,13 @@ def views(self:BatchAugment,
 )->tuple: # of k tensors, floats (n, c, size, size)
     "Other views of each image, drawn now; raises `DataError` for anything but images"
     if k < 1: raise DataError(f'views={k} must be at least 1')
-    x = _images(x)
+    x = _checked_images(x)
     return self.apply(x, self.draw(k * len(x), *x.shape[2:]), mean, std).chunk(k) if len(x) else (x.float(),) * k
 
 # %% ../../nbs/080_batch.augment.ipynb #5abf42ef
 def simclr_augment(
     size:int=None, # side of the views in pixels; None: that of the images
-    strength:float=1., # of the colour jitter; 0.5 for small images
+    strength:float=1., # of the color jitter; 0.5 for small images
     blur:float=.5, # probability of blur; 0 for small images
     color:bool=True, # False: windows and flips only
     scale:tuple=(.08, 1.), # share of the area that a window takes; (.2, 1) keeps more of a small image
@@ -524,9 +469,9 @@ def simclr_augment(
 
 def byol_augment(
     size:int=None, # side of the views in pixels; None: that of the images
-    strength:float=1., # of the colour jitter
+    strength:float=1., # of the color jitter
     **kw # for `simclr_augment`
-)->list: # two `BatchAugment`, one a view
+)->list: # two `BatchAugment`, one per view
     "The two unlike views of BYOL (Grill et al. 2020, table 6): one always blurred, the other rarely, but solarized at times"
     jitter = (.4 * strength, .4 * strength, .2 * strength, .1 * strength)
     return [simclr_augment(size, **dict(jitter=jitter, **o) | kw) for o in (dict(blur=1.), dict(blur=.1, solarized=.2))]
@@ -537,7 +482,7 @@ def multicrop_augment(
     local_size:int, # side of the small views in pixels
     n_local:int=6, # how many small views
     **kw # for `simclr_augment`
-)->list: # one `BatchAugment` a view, the two large ones first
+)->list: # one `BatchAugment` per view, the two large ones first
     "The views of SwAV and DINO (Caron et al. 2020, 2021): two of most of the image, several of small parts"
     local = simclr_augment(local_size, **dict(scale=(.05, .4), jitter=(.4, .4, .2, .1)) | kw)
     return byol_augment(size, **dict(scale=(.4, 1.)) | kw) + [local] * n_local

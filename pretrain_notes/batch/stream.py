@@ -11,37 +11,57 @@ __all__ = ['ImageStream', 'image_stream', 'shuffled', 'Prefetch', 'StreamDL', 's
 import queue, threading, warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from functools import partial
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders
 from fastai.torch_core import TensorImage, TensorImageBW, default_device
-from fastcore.basics import patch, store_attr
+from fastcore.all import L, patch, store_attr
 
-from .loaders import _after, _BytesDL, _codes, _decode, _per_view
+from .loaders import BytesDL, ImageData, SampleLoaders, as_samples, batch_pipeline, labels_wanted, per_view, renumbering
 from ..base import DataError, did_you_mean
-from ..samples import Samples, quarantine_entry, splits
+from ..samples import Samples, SizeError, quarantine_entry, splits
 from ..readers import list_files, media_kind, split_and_class
 from ..media import max_bytes, read_image, to_mode
 
 # %% ../../nbs/090_batch.stream.ipynb #92021fd5
-class ImageStream:
+class ImageStream(ImageData):
     "Encoded images with classes, read anew in every epoch"
     def __init__(self,
         read, # function of a numpy Generator, or of None for the source's own order: an iterator of (bytes or path, class number or -1, where)
         n:int, # how many there are
         vocab:list=None, # class names; None: no labels
-        views:int=1 # how many views a batch holds
-    ): store_attr(); self.split_idx = 1
+        views:int=1, # how many views a batch holds
+        targets:bool=True # whether a batch has targets; False for prediction alone
+    ):
+        store_attr()
+        self.unread, self.warned = {}, 0                          # where an image could not be read: why; how many of them were told
     def __len__(self): return self.n
     def __iter__(self): return self.read(None)
-    def decode(self, o, full=True): return _decode(o, self.vocab)
     def __repr__(self): return f'{self.n:,} images · ' + (f'{len(self.vocab)} classes' if self.vocab else 'no labels')
-    @property
-    def n_inp(self): return self.views
-    @property
-    def c(self): return len(self.vocab or [])
+    def new_empty(self): return ImageStream(partial(_listed, []), 0, self.vocab, self.views)     # for `Learner.export`, which leaves the images behind
+
+def _listed(rows, rng):
+    "A source of rows in a list"
+    for i in (range(len(rows)) if rng is None else rng.permutation(len(rows))): yield rows[i]
+
+# %% ../../nbs/090_batch.stream.ipynb #169bb009
+@patch
+def subset(self:ImageStream,
+    rows:list # places in the source's own order; images that could not be read are not counted
+)->ImageStream: # the images in these places
+    "Some of the images, looked up by reading the source once"
+    wanted, found, i = set(rows), {}, 0
+    for row in self.read(None):
+        if row[2] in self.unread: continue
+        if i in wanted: found[i] = row
+        if len(found) == len(wanted): break
+        i += 1
+    return ImageStream(partial(_listed, [found[i] for i in rows]), len(rows), self.vocab, self.views, self.targets)
 
 # %% ../../nbs/090_batch.stream.ipynb #b0d38c6d
 def _folder_stream(root, label, split):
@@ -61,7 +81,6 @@ def _folder_stream(root, label, split):
 # %% ../../nbs/090_batch.stream.ipynb #fd11a8d2
 def _parquet_stream(paths, label, split):
     "Parquet files with the same columns, row group by row group"
-    import pyarrow.parquet as pq
     files = [_opened(p) for p in paths]
     names = files[0].schema_arrow.names
     for n in ('image', *[label] * bool(label), *['split'] * bool(split)):
@@ -84,7 +103,7 @@ def _parquet_stream(paths, label, split):
 def _opened(p):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.ParquetFile(p)
-    except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
+    except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} cannot be read as a Parquet file: {e}') from None
 
 def _names(schema, label):
     "Class names that the metadata of `datasets` gives for a column, or None"
@@ -108,9 +127,10 @@ def _classes(values, names, keep=None):
     codes = {v: i for i, v in enumerate(vocab)}
     return [codes.get(v, -1) for v in values], [str(v) for v in vocab]
 
-def _numbered(stream, vocab):
+def _renumbered(stream, vocab):
     "The stream with its classes numbered as in `vocab`"
-    codes = _codes(stream.vocab, vocab)
+    if not stream.targets: return ImageStream(stream.read, len(stream), vocab, stream.views, False)
+    codes = renumbering(stream.vocab, vocab)
     if codes is None: return stream
     return ImageStream(lambda rng: ((o, codes[y], where) for o, y, where in stream.read(rng)), len(stream), vocab, stream.views)
 
@@ -235,39 +255,35 @@ def _decoded(row, size, mode):
 
 def _stacked(rows):
     "A batch of decoded rows: (uint8 tensor, int64 tensor)"
-    shapes = list(dict.fromkeys(a.shape for a, *_ in rows))
-    if len(shapes) > 1:
-        (_, h, w), (_, h2, w2) = shapes[:2]
-        raise DataError(f'the images have different sizes, such as {w} x {h} and {w2} x {h2} pixels: say which one you want, e.g. size=64')
+    if len({a.shape for a, *_ in rows}) > 1: raise SizeError.among(a.shape[1:] for a, *_ in rows)
     return torch.from_numpy(np.stack([a for a, *_ in rows])), torch.tensor([y for _, y, _ in rows])
 
 # %% ../../nbs/090_batch.stream.ipynb #70b44b12
-class StreamDL(_BytesDL):
+class StreamDL(BytesDL):
     "A fastai `DataLoader` over an `ImageStream`: read, shuffled and decoded in the background; the order follows torch's seed"
     def __init__(self,
         dataset, # an `ImageStream`
-        bs:int=64, # images a batch
+        bs:int=64, # images per batch
         shuffle:bool=False, # whether each epoch has its own order
         size:int=None, # side in pixels; None: the images have one size already
         mode:str='RGB', # 'L' or 'RGB'
         buffer:int=1024, # encoded images in the shuffle buffer
         ahead:int=4, # batches that wait
         workers:int=2, # threads that decode
-        label:str=None, # column of the class, for `test_dl`
+        label:str=None, # column of the class, for `test_dl`; None: no labels
         **kw # for fastai's `TfmdDL`
     ):
         self.mixed, self.size, self.mode, self.buffer, self.ahead, self.workers, self.label = shuffle, size, mode, buffer, ahead, workers, label
-        self._refused = {}
         super().__init__(dataset, bs=bs, **(kw | dict(num_workers=0, indexed=False)))
 
     @property
     def quarantined(self):
         "What could not be read so far: a DataFrame of source, reason, detail"
         import pandas as pd
-        return pd.DataFrame([quarantine_entry(w, why) for w, why in self._refused.items()], columns=['source', 'reason', 'detail'])
+        return pd.DataFrame([quarantine_entry(w, why) for w, why in self.dataset.unread.items()], columns=['source', 'reason', 'detail'])
 
     def _image_types(self): return [TensorImageBW if self.mode == 'L' else TensorImage] * self.dataset.views
-    def get_idxs(self): return list(range(self.n))                 # of `get_preds`, which puts them in order
+    def get_idxs(self): return list(range(self.n))                 # `get_preds` asks for them, and gives them back to `new`
 
 # %% ../../nbs/090_batch.stream.ipynb #d0b51f11
 @patch
@@ -288,36 +304,65 @@ def _batches(self:StreamDL, rng):
     "Batches of bytes and targets; what cannot be read is left out"
     batch, n = [], 0
     for a, y, where in self._rows(rng):
-        if a is None: self._refused[where] = y; continue
+        if a is None: self.dataset.unread[where] = y; continue
         batch.append((a, y if self.dataset.vocab else n, where)); n += 1
         if len(batch) == self.bs: yield _stacked(batch); batch = []
-    if not n: raise DataError(f'none of {len(self.dataset)} images can be read: {next(iter(self._refused.values()), "the source is empty")}')
+    if not n: raise DataError(f'none of {len(self.dataset)} images can be read: {next(iter(self.dataset.unread.values()), "the source is empty")}')
     if batch and (n < self.bs or not self.drop_last): yield _stacked(batch)        # one batch at least
 
 # %% ../../nbs/090_batch.stream.ipynb #d9715e2d
 @patch
 def __iter__(self:StreamDL):
     self.randomize(); self.before_iter()
-    known, rng = len(self._refused), np.random.default_rng(int(torch.randint(2**62, ()))) if self.mixed else None
-    plan, feed, n = self._plan(), Prefetch(self._batches(rng), self.ahead), 0
+    in_order = not self.mixed or not isinstance(self.get_idxs, MethodType)              # `get_preds` wants the source's order
+    rng = None if in_order else np.random.default_rng(int(torch.randint(2**62, ())))
+    plan, feed, n = self._lean_plan(), Prefetch(self._batches(rng), self.ahead), 0
     try:
-        for x, y in feed: n += len(y); yield self._finish(x.to(self.device), y.to(self.device), plan)
+        for x, y in feed:
+            n += len(y)
+            yield self._finish(x.to(self.device), y.to(self.device) if self.dataset.targets else None, plan)
     finally: feed.close()
     del self.get_idxs()[n:]                                        # the list `get_preds` holds: as many as have come
-    if len(self._refused) > known: warnings.warn(f'{len(self._refused)} images could not be read and are left out, see quarantined: {next(iter(self._refused))}')
+    self._warn()
     self.after_iter()
 
 @patch
+def _warn(self:StreamDL):
+    "Tell once how many images could not be read"
+    ds = self.dataset
+    if len(ds.unread) > ds.warned: warnings.warn(f'{len(ds.unread)} images could not be read and are left out, see quarantined: {next(iter(ds.unread))}')
+    ds.warned = len(ds.unread)
+
+# %% ../../nbs/090_batch.stream.ipynb #b7f239b3
+@patch
 def new(self:StreamDL, dataset=None, cls=None, **kw):
     kept = {k: getattr(self, k) for k in ('size', 'mode', 'buffer', 'ahead', 'workers', 'label')} | dict(shuffle=False if dataset is not None else self.mixed)
-    if dataset is not None and not isinstance(dataset, ImageStream):
-        dataset = image_stream(dataset, self.label)
-        dataset.views = self.dataset.views
-    if dataset is not None: dataset = _numbered(dataset, self.dataset.vocab)
+    if dataset is not None and not isinstance(dataset, ImageStream): dataset = self.test_set(dataset)
+    if dataset is not None: dataset = _renumbered(dataset, self.dataset.vocab)
     return super(StreamDL, self).new(dataset, cls or type(self), **(kept | kw))
 
+@patch
+def test_set(self:StreamDL,
+    items, # what `image_stream` takes, or a list of what `as_samples` takes
+    with_labels:bool=None # None: with labels where all samples have one
+)->ImageStream: # decoded as the training images are
+    "The data set of a test loader"
+    if isinstance(items, (list, tuple, L)): items = as_samples(items)
+    labeled = self.label is None or (labels_wanted(items, self.label, with_labels) if isinstance(items, Samples) else with_labels is not False)
+    stream = copy(image_stream(items, self.label if labeled else None))
+    stream.views, stream.split_idx, stream.targets = self.dataset.views, 1, labeled and stream.targets
+    return stream
+
+@patch
+def _first(self:StreamDL):
+    "The first image, as bytes, and its target"
+    batches = self._batches(None)
+    try: x, y = next(batches)
+    finally: batches.close()
+    return x, y if self.dataset.targets else None
+
 # %% ../../nbs/090_batch.stream.ipynb #6092aa76
-def _first(stream, n, size, mode):
+def _few(stream, n, size, mode):
     "A few decoded images, for the statistics"
     dl = StreamDL(stream, n, True, size, mode)
     rng = np.random.default_rng(0)
@@ -326,7 +371,7 @@ def _first(stream, n, size, mode):
     finally: batches.close()
 
 def _mode_of(stream):
-    "'L' where the first readable image is grey"
+    "'L' where the first readable image is gray"
     for row in stream.read(None):
         try: im = read_image(row[0].read_bytes() if isinstance(row[0], Path) else row[0] or b'')
         except (DataError, OSError): continue
@@ -336,12 +381,12 @@ def _mode_of(stream):
 # %% ../../nbs/090_batch.stream.ipynb #b9be17e1
 def stream_dataloaders(
     train, # what `image_stream` takes: what to train on
-    valid=None, # the same: what to validate on; None: the split `valid` of `train`
+    valid=None, # what to validate on, likewise; None: the split `valid` of `train`
     size:int=None, # side in pixels to which images are resized; None: they have one size already
-    bs:int=64, # images a batch
-    label:str='label', # column of the class, for a folder any name; None: no labels, the target is the place in the stream
+    bs:int=64, # images per batch
+    label:str='label', # column of the class (for a folder: any name); None: no labels, the target is the place in the stream
     views:int=1, # views of each image in a batch
-    augment=None, # for training batches: a transform of a batch, or a list of them, one a view
+    augment=None, # for training batches: a transform of a batch, `aug_transforms()`, or a list with one per view
     batch_tfms=None, # fastai transforms of a batch, after `augment`
     mode:str=None, # 'L' or 'RGB'; None: as the first image
     stats=None, # (mean, std) of each channel in 0..1; None: of 500 images
@@ -350,11 +395,12 @@ def stream_dataloaders(
 )->DataLoaders: # train and valid
     "fastai `DataLoaders` that stream"
     if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
-    parts = [image_stream(train, label, 'train'), image_stream(train, label, 'valid')] if valid is None else [image_stream(o, label) for o in (train, valid)]
-    parts[1] = _numbered(parts[1], parts[0].vocab)
-    augment, views = _per_view(augment, views)
+    parts = [image_stream(train, label, 'train'), image_stream(train, label, 'valid')] if valid is None else [copy(image_stream(o, label)) for o in (train, valid)]
+    parts[1] = _renumbered(parts[1], parts[0].vocab)
+    augment, views = per_view(augment, views)
     for i, s in enumerate(parts): s.views, s.split_idx = views, i
     mode, device = mode or _mode_of(parts[0]), torch.device(device or default_device())
-    kw |= dict(size=size, mode=mode, label=label, device=device, after_batch=_after(_first(parts[0], 500, size, mode) if stats is None else None, augment, batch_tfms, stats))
+    few = _few(parts[0], 500, size, mode) if stats is None else None
+    kw |= dict(size=size, mode=mode, label=label, device=device, after_batch=batch_pipeline(few, augment, batch_tfms, stats))
     dls = [StreamDL(parts[0], bs, True, drop_last=len(parts[0]) > bs, **kw), StreamDL(parts[1], 4 * bs, **kw)]
-    return DataLoaders(*dls, device=device).to(device)
+    return SampleLoaders(*dls, device=device).to(device)
