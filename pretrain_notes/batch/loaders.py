@@ -32,6 +32,7 @@ import fastai.vision.data  # teaches show_batch about images
 from ..base import DataError, did_you_mean
 from ..samples import Samples, encode_labels
 from ..media import max_bytes, to_mode
+from ..workers import sent_as_arrays
 
 # %% ../../nbs/070_batch.loaders.ipynb #9180527a
 def random_affine(
@@ -134,6 +135,10 @@ class _ByRow:
     "A data set in square brackets"
     def __init__(self, ds): self.ds = ds
     def __getitem__(self, rows): return self.ds.subset(np.atleast_1d(np.asarray(rows)).tolist())
+
+# %% ../../nbs/070_batch.loaders.ipynb #d3d1d90f
+def _as_array(t): return t.numpy() if t.device.type == 'cpu' and t.layout is torch.strided and not t.requires_grad and t.dtype is not torch.bfloat16 else None
+sent_as_arrays[torch.Tensor] = _as_array, torch.from_numpy   # processes that train side by side map one copy of the data
 
 # %% ../../nbs/070_batch.loaders.ipynb #4a0cac22
 class ImageTensors(ImageData):
