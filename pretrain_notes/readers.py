@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 from fastcore.basics import patch
 from .base import DataError, did_you_mean, digest, progress
-from .media import _known_suffixes, max_bytes, read_audio, read_image
+from .media import known_suffixes, max_bytes, read_audio, read_image
 from .samples import quarantine_entry, Samples, splits
 
 # %% ../nbs/020_readers.ipynb #e389a4e6
@@ -39,7 +39,7 @@ def media_kind(
 )->str: # 'image', 'audio', 'text' or None
     "Which column a file belongs to, by its suffix"
     e = p.suffix.lower()
-    return 'image' if e in _known_suffixes else 'audio' if e in ('.wav', '.flac', '.mp3', '.ogg') else 'text' if e == '.txt' else None
+    return 'image' if e in known_suffixes else 'audio' if e in ('.wav', '.flac', '.mp3', '.ogg') else 'text' if e == '.txt' else None
 
 def split_and_class(
     parts # folders and file name of a relative path, outermost first

@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/samples.html.md"""
 
 # %% auto #0
 __all__ = ['own_columns', 'splits', 'make_ids', 'features_of', 'Samples', 'encode_labels', 'quarantine_entry', 'SizeError',
-           'linked', 'record_keys', 'assign_parts', 'array_folds', 'manifest_files', 'read_manifest']
+           'record_keys', 'manifest_files', 'read_manifest']
 
 # %% ../nbs/010_samples.ipynb #6b4504f8
 import io, json, os, re
@@ -22,6 +22,7 @@ from fastcore.basics import patch
 from . import markup
 from .base import DataError, did_you_mean, digest, file_digest, inside, normalize_text, progress, replacing, write_json
 from .media import read_image, to_mode
+from .parts import assign_parts, linked
 
 # %% ../nbs/010_samples.ipynb #fcdb41ad
 def make_ids(
@@ -297,27 +298,6 @@ def quarantine_entry(
     reason, _, detail = why.partition(': ')
     return dict(source=str(source), reason=reason, detail=detail)
 
-# %% ../nbs/010_samples.ipynb #b5f33bf0
-@patch(cls_method=True)
-def from_parquet(cls:Samples,
-    *paths, # Parquet files with the same columns, read in this order
-    **kw # `features`, `vocab`, `info`, `steps`, `quarantined`
-)->Samples: # the rows with the types, ids and digests that they were written with
-    "Samples from Parquet; types written by `datasets` or by us are restored"
-    import pyarrow.parquet as pq
-    if not paths: raise DataError('no Parquet file was named')
-    tables = []
-    for p in map(Path, paths):
-        if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
-        try: tables.append(pq.read_table(p, partitioning=None))
-        except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
-    meta = tables[0].schema.metadata
-    try: table = _small(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables))
-    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
-    try: features = kw.pop('features', None) or features_of(table)
-    except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
-    return cls._typed(table, features, **kw)
-
 # %% ../nbs/010_samples.ipynb #75f82243
 @patch
 def to_dataset(self:Samples): # a `datasets.Dataset` over the same memory
@@ -377,6 +357,27 @@ def _small(table):
     "64-bit-offset strings and binaries, which Daft and pandas use, as the plain ones"
     plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     return table.cast(pa.schema([f.with_type(plain.get(f.type, f.type)) for f in table.schema], table.schema.metadata))
+
+# %% ../nbs/010_samples.ipynb #b5f33bf0
+@patch(cls_method=True)
+def from_parquet(cls:Samples,
+    *paths, # Parquet files with the same columns, read in this order
+    **kw # `features`, `vocab`, `info`, `steps`, `quarantined`
+)->Samples: # the rows with the types, ids and digests that they were written with
+    "Samples from Parquet; types written by `datasets` or by us are restored"
+    import pyarrow.parquet as pq
+    if not paths: raise DataError('no Parquet file was named')
+    tables = []
+    for p in map(Path, paths):
+        if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
+        try: tables.append(pq.read_table(p, partitioning=None))
+        except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
+    meta = tables[0].schema.metadata
+    try: table = _small(pa.concat_tables(t.replace_schema_metadata(meta) for t in tables))
+    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
+    try: features = kw.pop('features', None) or features_of(table)
+    except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
+    return cls._typed(table, features, **kw)
 
 # %% ../nbs/010_samples.ipynb #eeb71868
 @patch
@@ -453,20 +454,6 @@ def show(self:Samples,
     plt.close(fig)
     return fig
 
-# %% ../nbs/010_samples.ipynb #1b2a3089
-def linked(
-    *keys, # each one value a row, (n,): rows with an equal value belong together
-    graph=None # sparse (n, n): rows joined by an edge belong together too
-)->np.ndarray: # int (n,), equal for rows that are linked, directly or through others
-    "Clusters of rows: the connected components of what they share"
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    n, size = len(keys[0]), (len(keys) + 1) * len(keys[0])
-    shared = np.concatenate([np.unique(np.asarray(k), return_inverse=True)[1] + (i + 1) * n for i, k in enumerate(keys)])
-    ends = [(np.tile(np.arange(n), len(keys)), shared)] + ([] if graph is None else [graph.nonzero()])
-    a, b = map(np.concatenate, zip(*ends))
-    return connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(size, size)), directed=False)[1][:n]
-
 # %% ../nbs/010_samples.ipynb #5d0c7a12
 def _is_blank(r): return all(v is None or v == '' or v == [] or v != v for v in r)
 
@@ -501,60 +488,6 @@ def clusters(self:Samples)->np.ndarray: # int64 (n,), equal for rows that must s
     keys = [self.record_keys()]
     if 'group' in self.columns: keys.append([f'g{v}' if v is not None else f'row{i}' for i, v in enumerate(self['group'].to_pylist())])
     return linked(*keys)
-
-# %% ../nbs/010_samples.ipynb #442c2a12
-def _place_large(labels, rows, need, left):
-    "The part whose need a cluster of several rows reduces most; what it takes is subtracted"
-    classes, n = np.unique(labels[rows], return_counts=True)
-    gain = (np.abs(need[:, classes]) - np.abs(need[:, classes] - n)).sum(1) + 1e-9 * left
-    k = int(np.argmax(gain))
-    need[k, classes] -= n
-    left[k] -= len(rows)
-    return k
-
-def _place_single(need, n, left):
-    "How many of `n` single rows of a class each part gets: largest remainders, then what it lacks in total"
-    want = np.clip(need, 0, None)
-    want = want * (n / want.sum()) if want.sum() > 0 else np.full(len(need), n / len(need))
-    got = np.floor(want + 1e-9).astype(int)
-    got[np.lexsort((-left, np.round(got - want, 9)))[:n - got.sum()]] += 1
-    left -= got
-    return got
-
-# %% ../nbs/010_samples.ipynb #05d7902a
-def assign_parts(
-    clusters, # int (n,), rows that must stay together
-    labels, # int (n,), classes to keep in proportion
-    fracs, # the share of rows of each part, summing to 1
-    seed:int=0 # the same seed gives the same parts
-)->np.ndarray: # int (n,), the part of each row
-    "Divide rows into parts, whole clusters at a time, each class in proportion"
-    c, l = (np.unique(v, return_inverse=True)[1] for v in (clusters, labels))
-    sizes, need = np.bincount(c), np.outer(fracs, np.bincount(l)).astype(float)
-    left, part = need.sum(1), np.zeros(len(sizes), int)
-    rows, start = np.argsort(c, kind='stable'), np.concatenate([[0], np.cumsum(sizes)])
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    for i in order[np.argsort(-sizes[order], kind='stable')]:
-        if sizes[i] == 1: break
-        part[i] = _place_large(l, rows[start[i]:start[i+1]], need, left)
-    single = order[sizes[order] == 1]
-    of = l[rows[start[single]]]
-    for group in np.split(single[np.argsort(of, kind='stable')], np.flatnonzero(np.diff(np.sort(of))) + 1):
-        if len(group): part[group] = np.repeat(np.arange(len(fracs)), _place_single(need[:, l[rows[start[group[0]]]]], len(group), left))
-    return part[c]
-
-# %% ../nbs/010_samples.ipynb #d1466e72
-def array_folds(
-    x, # (n, ...), the rows; equal rows stay together
-    y, # (n,), classes to keep in proportion
-    n:int=5, # number of folds
-    seed:int=0 # the same seed gives the same folds
-)->np.ndarray: # int (n,), the fold in which each row is held out
-    "Folds for plain arrays"
-    same = np.unique([digest(r) for r in np.ascontiguousarray(x)], return_inverse=True)[1]
-    k = int(same.max()) + 1
-    if not 2 <= n <= k: raise DataError(f'{n} folds cannot be made of {k} different rows')
-    return assign_parts(same, y, [1 / n] * n, seed)
 
 # %% ../nbs/010_samples.ipynb #e43d32b6
 @patch

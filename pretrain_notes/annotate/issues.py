@@ -17,7 +17,8 @@ import numpy as np
 from fastcore.basics import GetAttr, store_attr
 
 from ..base import DataError, did_you_mean
-from ..samples import array_folds, linked, Samples
+from ..parts import array_folds, linked
+from ..samples import Samples
 
 # %% ../../nbs/170_annotate.issues.ipynb #78508bd9
 def noise_matrix(

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from fastcore.basics import patch
 
-from .core import BenchResult, _found, benchmark, interleaved, one_thread
+from .core import BenchResult, have_data, benchmark, interleaved, one_thread
 from ..base import DataError, progress
 
 # %% ../../nbs/810_bench.annotate.ipynb #20b9c00a
@@ -452,7 +452,7 @@ def _label_error_sets(rows=3000):
     from pretrain_notes.datasets import digits, load_samples
     s = digits()
     sets = dict(digits=(s.images().reshape(len(s), -1) / 255, s.labels))
-    if _found('mnist'):
+    if have_data('mnist'):
         m = load_samples('mnist').by_split()['train']
         m = m[np.random.default_rng(0).choice(len(m), rows, replace=False)]
         sets['mnist'] = m.images().reshape(rows, 14, 2, 14, 2).mean((2, 4)).reshape(rows, -1) / 255, m.labels
@@ -502,4 +502,4 @@ def _bench_label_errors(b, repeats=5, seeds=10):
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         b._label_error_ranking(max(5, seeds))
-    if not _found('mnist'): b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): label errors were measured on digits only.')
+    if not have_data('mnist'): b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): label errors were measured on digits only.')

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 
-from .core import BenchResult, _found, benchmark, one_thread
+from .core import BenchResult, have_data, benchmark, one_thread
 from ..stats import corrected_interval
 from ..base import progress
 
@@ -91,14 +91,14 @@ _modes = ('TWF', 'HDF', 'PWF', 'OSF', 'RNF')
 @patch
 def _beforehand(self:BenchResult):
     "Add the bars of what is said before anything trains"
-    if _found('ai4i2020'):
+    if have_data('ai4i2020'):
         leaks = _said('ai4i2020')[0]
         self.at_least('ai4i2020: of its five leaking columns, said before training', sum(c in leaks for c in _modes), 5)
     for name, n in dict(online_shoppers=125, sms_spam=403).items():
-        if _found(name): self.bar(f'{name}: repeated rows said before training, exactly', k := _said(name)[1], n, k == n)
-    clean = [n for n in ('adult', 'online_shoppers') if _found(n)] + ['wine', 'breast_cancer']
+        if have_data(name): self.bar(f'{name}: repeated rows said before training, exactly', k := _said(name)[1], n, k == n)
+    clean = [n for n in ('adult', 'online_shoppers') if have_data(n)] + ['wine', 'breast_cancer']
     self.at_most(f'false alarms of leaking columns on {", ".join(clean)}', sum(bool(_said(n)[0]) for n in clean), 0)
-    absent = [n for n in ('ai4i2020', 'online_shoppers', 'sms_spam', 'adult') if not _found(n)]
+    absent = [n for n in ('ai4i2020', 'online_shoppers', 'sms_spam', 'adult') if not have_data(n)]
     if absent: self.notes.append(f'Not found (PRETRAIN_NOTES_DATA), and so not measured: {", ".join(absent)}.')
 
 # %% ../../nbs/820_bench.classify.ipynb #3aec22ed
@@ -198,7 +198,7 @@ def _real_sets(rows):
     from pretrain_notes.classify.compare import preparation
     from pretrain_notes.datasets import load_samples
     for name, drop in _given_away.items():
-        if not _found(name): continue
+        if not have_data(name): continue
         s = load_samples(name)
         s = s[np.sort(np.random.default_rng(0).permutation(len(s))[:rows])]
         df = s.to_pandas().drop(columns=['label', 'digest', 'id', *drop])
@@ -238,8 +238,8 @@ def _bench_imbalance(b, repeats=20, real=10, rows=6000):
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         for name in ('digits', 'mnist'):
-            if name == 'digits' or _found(name): b._long_tailed(max(10, repeats), name)
+            if name == 'digits' or have_data(name): b._long_tailed(max(10, repeats), name)
             else: b.notes.append(f'{name} was not found (PRETRAIN_NOTES_DATA): its long tail was not measured.')
         b._on_real_sets(real, rows)
-    missing = [n for n in _given_away if not _found(n)] + ['clinc_imbalanced'] * (_clinc() is None)
+    missing = [n for n in _given_away if not have_data(n)] + ['clinc_imbalanced'] * (_clinc() is None)
     if missing: b.notes.append(f'not found (PRETRAIN_NOTES_DATA), and so not measured: {", ".join(missing)}.')

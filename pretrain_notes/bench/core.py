@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/bench.core.html.md"""
 
 # %% auto #0
 __all__ = ['benchmarks', 'heavy', 'measure', 'machine', 'Compared', 'interleaved', 'one_thread', 'BenchResult', 'benchmark',
-           'all_benchmarks', 'bench', 'modules_after']
+           'all_benchmarks', 'bench', 'modules_after', 'have_data']
 
 # %% ../../nbs/800_bench.core.ipynb #642dddf5
 import gc, json, math, os, pkgutil, platform, subprocess, sys, time, tracemalloc, warnings
@@ -413,7 +413,9 @@ def _run_tour(data, out=None, **kw):
         cost = measure([sys.executable, '-c', _tour, data, str(out), json.dumps(kw)], show=True)
         return cost, json.loads((out/'report.json').read_text(encoding='utf-8'))
 
-def _found(name):
+def have_data(
+    name:str # a name that `datasets.available` lists
+)->bool: # whether it was found or downloaded before
     "Whether a named data set lies on this machine"
     from pretrain_notes.datasets import available
     return available().set_index('name')['where'][name] in ('PRETRAIN_NOTES_DATA', 'downloaded')
@@ -437,6 +439,6 @@ def _bench_tour(b, repeats=5, seeds=10, out=None):
     steps.update()
     b.at_most('tour on digits: wall seconds of one run, imports included', cost['wall'], 150)
     b.at_least('tour on digits: every planted defect found (1 is yes)', report['ok'], 1)
-    if _found('mnist'): b._transfer(_run_tour('mnist', out, seeds=max(10, seeds))[1]['transfer'])
+    if have_data('mnist'): b._transfer(_run_tour('mnist', out, seeds=max(10, seeds))[1]['transfer'])
     else: b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): its bar on transfer was not measured.')
     steps.close()

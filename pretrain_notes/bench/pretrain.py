@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from fastcore.basics import patch
 
-from .core import BenchResult, _found, benchmark, interleaved, one_thread
+from .core import BenchResult, have_data, benchmark, interleaved, one_thread
 from ..base import DataError, progress
 
 # %% ../../nbs/830_bench.pretrain.ipynb #9f628bb5
@@ -23,7 +23,7 @@ def _pictures(side, n):
     "n RGB images (n, side, side, 3) as bytes: grocery photos where they are found, else windows of two photographs"
     from PIL import Image
     from pretrain_notes.datasets import load_samples, photos
-    if _found('grocery'): x = load_samples('grocery')[:n].images(side, 'RGB')
+    if have_data('grocery'): x = load_samples('grocery')[:n].images(side, 'RGB')
     else:
         rng, ims = np.random.default_rng(0), [photos().image(i).convert('RGB') for i in (0, 1)]
         at = [(rng.integers(0, 540), rng.integers(0, 320), i % 2) for i in range(n)]
@@ -68,7 +68,7 @@ def _bench_augment(b, repeats=7):
         warnings.simplefilter('ignore')
         b._augment(28, 1024, 512, repeats, 25)
         b._augment(96, 384, 128, repeats, 10)
-    b.notes.append('Images: ' + ('grocery photos.' if _found('grocery') else 'windows of two photographs that come with scikit-learn (grocery photos were not found).'))
+    b.notes.append('Images: ' + ('grocery photos.' if have_data('grocery') else 'windows of two photographs that come with scikit-learn (grocery photos were not found).'))
 
 # %% ../../nbs/830_bench.pretrain.ipynb #881b5cac
 def _idx_file(path, a):
@@ -158,7 +158,7 @@ def _mnist_parts(valid=False):
 @benchmark('fit', peers=['torchvision'])
 def _bench_fit(b, repeats=5, recipes=None, valid=False):
     "Learners against the loop of the texts, on MNIST; `recipes`: names of some of them, `valid`: score on a part of the training set"
-    if not _found('mnist'): raise DataError('the benchmark fit needs mnist: name its folder in PRETRAIN_NOTES_DATA')
+    if not have_data('mnist'): raise DataError('the benchmark fit needs mnist: name its folder in PRETRAIN_NOTES_DATA')
     from torch.utils.data import Subset
     parts, runs = _mnist_parts(valid), {k: [] for k in ('loop', *(recipes or _fit_recipes))}
     with one_thread(), TemporaryDirectory() as tmp:

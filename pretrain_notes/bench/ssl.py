@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 from fastcore.basics import patch
 
-from .core import BenchResult, _found, benchmark, one_thread
+from .core import BenchResult, have_data, benchmark, one_thread
 from ..base import DataError, progress
 
 # %% ../../nbs/840_bench.ssl.ipynb #0050be0f
@@ -170,7 +170,7 @@ def _when(self:BenchResult, t, labels=100):
 @benchmark('ssl', peers=['lightly'])
 def _bench_ssl(b, repeats=3, valid=False, width=16, epochs=40):
     "SimCLR on Fashion-MNIST against lightly, an untrained encoder and training from scratch; `valid`: score on a part of the training set"
-    if not _found('fashion_mnist'): raise DataError('the benchmark ssl needs fashion_mnist: name its folder in PRETRAIN_NOTES_DATA')
+    if not have_data('fashion_mnist'): raise DataError('the benchmark ssl needs fashion_mnist: name its folder in PRETRAIN_NOTES_DATA')
     data, part = _fashion(), 'valid' if valid else 'test'
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -236,7 +236,7 @@ def _rank(name, seeds, n=10_000):
 def _bench_objectives(b, repeats=3):
     "Linear probe of every objective against an untrained encoder, on two sets"
     import pandas as pd
-    sets = [s for s in ('fashion_mnist', 'mnist') if _found(s)]
+    sets = [s for s in ('fashion_mnist', 'mnist') if have_data(s)]
     if len(sets) < 2: raise DataError('the benchmark objectives needs mnist and fashion_mnist: name their folder in PRETRAIN_NOTES_DATA')
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')

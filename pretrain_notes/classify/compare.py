@@ -21,7 +21,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from ..base import DataError, did_you_mean, digest, file_digest, normalize_text, progress, some, write_json
-from ..samples import assign_parts, linked, own_columns, Samples
+from ..parts import assign_parts, linked
+from ..samples import own_columns, Samples
 from ..stats import corrected_interval
 
 # %% ../../nbs/220_classify.compare.ipynb #f1fb90dc

@@ -19,7 +19,8 @@ import numpy as np
 from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean, progress
-from ..samples import Samples, array_folds, assign_parts
+from ..samples import Samples
+from ..parts import array_folds, assign_parts
 from ..stats import holm, wilson_interval
 
 # %% ../../nbs/260_classify.slices.ipynb #daa13743

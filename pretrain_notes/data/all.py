@@ -10,6 +10,7 @@ __all__ = []
 # %% ../../nbs/973_data.all.ipynb #5428b0a5
 from ..base import *
 from ..media import *
+from ..parts import *
 from ..samples import *
 from ..readers import *
 from ..steps import *

@@ -11,6 +11,7 @@ __all__ = []
 from fastai.text.all import *
 from ..base import *
 from ..media import *
+from ..parts import *
 from ..samples import *
 from ..readers import *
 from ..steps import *
