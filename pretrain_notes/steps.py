@@ -23,6 +23,7 @@ from fastcore.basics import patch, store_attr
 from .base import DataError, digest, file_digest, replacing, versions, write_json
 from .markup import look, table, to_html
 from .samples import Samples, manifest_files
+from .workers import aside_of_this, stop_workers
 
 # %% ../nbs/030_steps.ipynb #1c503057
 _secret_name = re.compile(r'(?i)(passw|pwd|secret|token|api_?key|credential|authorization|private_?key|access_?key|signature|^key$|^sig$)')
@@ -159,11 +160,7 @@ class Run:
         **params # whatever else decides its outcome
     )->Stage: # what `f` returned
         "Do a stage, or take it from the last run"
-        name = name or f.__name__
-        key = digest(dict(name=name, base=self._base, source=source_digest(f), params=mask_secrets(plain(params)), after=[a.key for a in after]))
-        out = self._reuse(name, key) or self._do(f, name, key, after, params)
-        self.stages.append(out)
-        return out
+        return self._begin(f, name, after, params, aside=False)()
 
 # %% ../nbs/030_steps.ipynb #58540f89
 @patch
@@ -177,17 +174,43 @@ def _reuse(self:Run, name, key):
     self.say(f'{name}: reused')
     return Stage(done['result'], folder, key, True)
 
-@patch
-def _do(self:Run, f, name, key, after, params):
-    "Do a stage in a temporary folder, and put it in place when it is whole"
-    folder, start = self.path/name, perf_counter()
-    self.say(f'{name}: ...')
+# %% ../nbs/030_steps.ipynb #86f77936
+def _do_stage(folder, f, key, after, params):
+    "Do a stage in a temporary folder, and put it in place when it is whole; the stage, and the seconds that it took"
+    start = perf_counter()
     with replacing(folder) as tmp:
         tmp.mkdir()
         result = json.loads(json.dumps(f(tmp, *after, **params), default=plain))
-        write_json(tmp/'stage.json', dict(key=key, seconds=round(perf_counter() - start, 2), result=result, files=manifest_files(tmp)))
-    self.say(f'{name}: done in {perf_counter() - start:.1f} s')
-    return Stage(result, folder, key, False)
+        seconds = round(perf_counter() - start, 2)
+        write_json(tmp/'stage.json', dict(key=key, seconds=seconds, result=result, files=manifest_files(tmp)))
+    return Stage(result, folder, key, False), seconds
+
+@patch
+def _begin(self:Run, f, name, after, params, aside):
+    "Take a stage from the last run, do it, or let a worker do it; a function that gives it"
+    name = name or f.__name__
+    key = digest(dict(name=name, base=self._base, source=source_digest(f), params=mask_secrets(plain(params)), after=[a.key for a in after]))
+    stage, what = self._reuse(name, key), (self.path/name, f, key, after, params)
+    job = aside_of_this(_do_stage, *what) if aside and not stage else None
+    if not stage: self.say(f'{name}: ...' + ' in another process' * bool(job))
+    def wait():
+        if stage: self.stages.append(stage); return stage
+        out, seconds = job() if job else _do_stage(*what)
+        self.say(f'{name}: done in {seconds:.1f} s')
+        self.stages.append(out)
+        return out
+    return wait
+
+# %% ../nbs/030_steps.ipynb #7de6bcdb
+@patch
+def start(self:Run,
+    f, # as for `stage`; it and its parameters must be fit to be sent to another process
+    *after:Stage, # finished stages that it builds on
+    name:str=None, # name of the stage; None: that of the function
+    **params # whatever else decides its outcome
+): # a function that waits for the stage and returns it
+    "Begin a stage in a worker process, so that other stages can be done here in the meantime; where there is no worker it is done when it is asked for"
+    return self._begin(f, name, after, params, aside=True)
 
 # %% ../nbs/030_steps.ipynb #aaf86be2
 @patch
@@ -199,4 +222,5 @@ def locked(self:Run):
     try: lock.acquire()
     except Timeout: raise DataError(f'another process is writing to {self.path}: wait for it, or choose another folder') from None
     try: yield self
+    except BaseException: stop_workers(); raise               # what was begun aside would write on
     finally: lock.release()

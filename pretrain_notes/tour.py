@@ -9,7 +9,6 @@ __all__ = ['drop_unusable', 'cap_rows', 'shrink', 'fingerprint', 'tour']
 
 # %% ../nbs/900_tour.ipynb #022c76c9
 import os, shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from .report import dpi, render_report
 from .samples import Samples
 from .steps import Run, step
 import pretrain_notes.readers  # teaches Samples to read files
+from .workers import isolated
 
 # %% ../nbs/900_tour.ipynb #faeaef47
 _caps = dict(train=20_000, valid=2_000, test=5_000)     # rows of a part, so that the tour stays a tour on large sets
@@ -265,24 +265,44 @@ def _train(name, objective, dls, steps, seed):
     return [float(v[0]) for v in learn.recorder.values]
 
 # %% ../nbs/900_tour.ipynb #35176800
-def _pretrain(folder, read, seed):
-    "Stage 6: a reconstruction and a contrastive objective, without labels"
-    from fastai.torch_core import set_seed
-    from safetensors.torch import save_model
-    from pretrain_notes.pretrain.autoencoder import Autoencoder, show_reconstructions
+def _objective(read, name, seed):
+    "An objective and the loaders that it trains on"
+    from pretrain_notes.pretrain.autoencoder import Autoencoder
     from pretrain_notes.pretrain.contrastive import SimCLR
     s, r = Samples.load(read.folder/'small'), _recipe(read)
-    plain = s.dataloaders(label=None, bs=r['bs'] // 2)
-    pairs = s.dataloaders(label=None, views=2, bs=r['bs'], augment=r['views'])
-    made = {'autoencoder': (Autoencoder(_encoder(read, seed)), plain), 'SimCLR': (SimCLR(_encoder(read, seed)), pairs)}
-    losses = {n: _train(n, o, dls, r['steps'][n], seed) for n, (o, dls) in made.items()}
-    encoders = {'random': _encoder(read, seed).to(plain.device)} | {n: o.encoder for n, (o, _) in made.items()}
-    for n, e in encoders.items(): save_model(e, str(folder/f'{n}.safetensors'))
+    if name == 'autoencoder': return Autoencoder(_encoder(read, seed)), s.dataloaders(label=None, bs=r['bs'] // 2)
+    return SimCLR(_encoder(read, seed)), s.dataloaders(label=None, views=2, bs=r['bs'], augment=r['views'])
+
+def _pretrain_one(folder, read, objective, seed):
+    "Stage 6, for one objective: train it without labels"
+    from fastai.torch_core import set_seed
+    from safetensors.torch import save_model
+    o, dls = _objective(read, objective, seed)
+    losses = _train(objective, o, dls, _recipe(read)['steps'][objective], seed)
+    save_model(o.encoder, str(folder/'encoder.safetensors'))
     set_seed(seed)
-    _views(pairs).savefig(folder/'views.png', dpi=dpi)
+    _shown(objective, o, dls).savefig(folder/'shown.png', dpi=dpi)
+    return dict(losses=losses)
+
+def _shown(objective, o, dls):
+    "What an objective sees, or makes: two views, or reconstructions"
+    from pretrain_notes.pretrain.autoencoder import show_reconstructions
+    return show_reconstructions(o, dls.valid.one_batch()[0]) if objective == 'autoencoder' else _views(dls)
+
+# %% ../nbs/900_tour.ipynb #702f189f
+def _pretrain(folder, read, autoencoder, simclr, seed):
+    "Stage 6: what a reconstruction and a contrastive objective learned, beside a random encoder"
+    from safetensors.torch import load_model, save_model
+    s, dls = Samples.load(read.folder/'small'), _objective(read, 'autoencoder', seed)[1]
+    made, encoders = {'autoencoder': autoencoder, 'SimCLR': simclr}, {'random': _encoder(read, seed).to(dls.device)}
+    for n, stage in made.items():
+        encoders[n] = _encoder(read, seed).to(dls.device)
+        load_model(encoders[n], str(stage.folder/'encoder.safetensors'))
+    for n, e in encoders.items(): save_model(e, str(folder/f'{n}.safetensors'))
+    for n, to in (('SimCLR', 'views'), ('autoencoder', 'reconstructions')): shutil.copy(made[n].folder/'shown.png', folder/f'{to}.png')
+    losses = {n: v['losses'] for n, v in made.items()}
     _losses(losses).savefig(folder/'losses.png', dpi=dpi)
-    show_reconstructions(made['autoencoder'][0], plain.valid.one_batch()[0]).savefig(folder/'reconstructions.png', dpi=dpi)
-    return dict(losses={n: dict(first=v[0], last=v[-1], epochs=len(v)) for n, v in losses.items()}, **_probes(folder, encoders, plain, s, seed))
+    return dict(losses={n: dict(first=v[0], last=v[-1], epochs=len(v)) for n, v in losses.items()}, **_probes(folder, encoders, dls, s, seed))
 
 # %% ../nbs/900_tour.ipynb #5961e960
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
@@ -349,15 +369,6 @@ def _publish(folder, read):
         valid=not any(f.rule == 'mlcroissant' for f in report.errors), findings=_found(report)['findings'])
 
 # %% ../nbs/900_tour.ipynb #40b75c37
-@contextmanager
-def _threads(n):
-    "torch on `n` threads, and as before afterwards"
-    import torch
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try: yield
-    finally: torch.set_num_threads(before)
-
 def _folder(out):
     "The run's folder: new, empty, or one that an earlier tour made"
     out = Path(out).expanduser()
@@ -386,20 +397,22 @@ def tour(
         write_json(out/'tour.json', dict(data=_name(data), seed=seed, labels=labels, seeds=seeds))
         for f in ('report.json', 'report.html'): (out/f).unlink(missing_ok=True)
         r = run.stage(_read, name='read', data=str(data), seed=seed, fingerprint=where)
-        with _threads(1 if r['side'] <= 16 else min(4, os.cpu_count() or 1)):
-            stages = _stages(run, r, seed, labels, seeds)
+        with isolated(): stages = _stages(run, r, seed, labels, seeds)
         return _finish(out, stages, seed)
 
 # %% ../nbs/900_tour.ipynb #67caf961
 def _stages(run, r, seed, labels, seeds):
-    "The stages after the first"
+    "The stages after the first; the longest training is done aside, in another process"
+    simclr = run.start(_pretrain_one, r, name='pretrain_simclr', objective='SimCLR', seed=seed)
     c = run.stage(_check, r, name='check', seed=seed)
     a = run.stage(_annotate, r, name='annotate', labels=labels, seed=seed)
     q = run.stage(_quality, r, name='quality', seed=seed)
     k = run.stage(_classify, r, name='classify', seed=seed)
-    p = run.stage(_pretrain, r, name='pretrain', seed=seed)
+    x = run.stage(_publish, r, name='publish')
+    autoencoder = run.stage(_pretrain_one, r, name='pretrain_autoencoder', objective='autoencoder', seed=seed)
+    p = run.stage(_pretrain, r, autoencoder, simclr(), name='pretrain', seed=seed)
     t = run.stage(_transfer, r, p, name='transfer', labels=labels, seed=seed, seeds=seeds)
-    return dict(read=r, check=c, annotate=a, quality=q, classify=k, pretrain=p, transfer=t, publish=run.stage(_publish, r, name='publish'))
+    return dict(read=r, check=c, annotate=a, quality=q, classify=k, pretrain=p, transfer=t, publish=x)
 
 def _finish(out, stages, seed):
     "Write report.json and report.html"

@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/bench.core.html.md"""
 
 # %% auto #0
 __all__ = ['benchmarks', 'heavy', 'measure', 'machine', 'Compared', 'interleaved', 'one_thread', 'BenchResult', 'benchmark',
-           'all_benchmarks', 'bench', 'modules_after', 'have_data']
+           'all_benchmarks', 'bench', 'modules_after', 'gflops', 'have_data']
 
 # %% ../../nbs/800_bench.core.ipynb #642dddf5
 import gc, json, math, os, pkgutil, platform, subprocess, sys, time, tracemalloc, warnings
@@ -20,6 +20,7 @@ from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean, progress, versions
 from ..markup import box, frame, look, P, to_html
+from ..workers import cores
 
 # %% ../../nbs/800_bench.core.ipynb #4a35cd20
 def _here(f):
@@ -399,18 +400,32 @@ def _label_errors(self:BenchResult, seeds=10, repeats=5):
                       f'(95 % interval {low:+.4f} to {high:+.4f}, {seeds} paired seeds).')
     self.at_least("label errors on digits: F1 minus cleanlab's, mean over seeds", d, -.01)
 
+# %% ../../nbs/800_bench.core.ipynb #a7f3c9d1
+def gflops(
+    n:int=1024, # side of the square matrices
+    repeats:int=10 # products, of which the fastest counts
+)->float: # 10^9 floating-point operations per second
+    "How fast one thread multiplies float32 matrices: with it seconds of two machines can be compared"
+    import torch
+    from pretrain_notes.workers import isolated
+    def once(a):
+        start = time.perf_counter(); a @ a
+        return time.perf_counter() - start
+    with isolated(): return 2 * n**3 / min(once(a) for a in [torch.rand(n, n)] for _ in range(repeats)) / 1e9
+
 # %% ../../nbs/800_bench.core.ipynb #c3f6239d
 _tour = '''
-import json, sys
+import json, os, sys
+if sys.argv[4] == 'one core' and hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from pretrain_notes.tour import tour
 tour(data=sys.argv[1], out=sys.argv[2], say=lambda line: print(line, file=sys.stderr), **json.loads(sys.argv[3]))
 '''
 
-def _run_tour(data, out=None, **kw):
+def _run_tour(data, out=None, on='all cores', **kw):
     "Cost and report of the tour, in a fresh process; without `out` in an empty folder that is gone afterwards"
     with TemporaryDirectory() as tmp:
         out = Path(out or tmp)/data
-        cost = measure([sys.executable, '-c', _tour, data, str(out), json.dumps(kw)], show=True)
+        cost = measure([sys.executable, '-c', _tour, data, str(out), json.dumps(kw), on], show=True)
         return cost, json.loads((out/'report.json').read_text(encoding='utf-8'))
 
 def have_data(
@@ -437,7 +452,12 @@ def _bench_tour(b, repeats=5, seeds=10, out=None):
     steps = progress(range(2), 'tour')
     cost, report = _run_tour('digits')
     steps.update()
-    b.at_most('tour on digits: wall seconds of one run, imports included', cost['wall'], 150)
+    speed = gflops()
+    b.notes.append(f'A 1024 x 1024 float32 matrix product on one thread reaches {speed:.0f} GFLOP/s.')
+    b.at_most('tour on digits: wall seconds of one run, imports included, as on a core of 50 GFLOP/s', cost['wall'] * min(1, speed / 50), 150)
+    if cores() > 1:
+        one = _run_tour('digits', on='one core')[0]
+        b.at_most(f'tour on digits: wall time on {cores()} cores, ratio to one core', cost['wall'] / one['wall'], .6)
     b.at_least('tour on digits: every planted defect found (1 is yes)', report['ok'], 1)
     if have_data('mnist'): b._transfer(_run_tour('mnist', out, seeds=max(10, seeds))[1]['transfer'])
     else: b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): its bar on transfer was not measured.')
