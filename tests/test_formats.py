@@ -5,7 +5,10 @@ import pytest
 
 pd = pytest.importorskip('pandas')
 from PIL import Image
-from pretrain_notes.annotate.formats import Format, Item, formats, label_config, read_labels, task_from_config, to_dataset, write_labels
+from pretrain_notes.annotate.interchange import Format, Item, all_formats, formats
+from pretrain_notes.annotate.label_studio import label_config, task_from_config
+from pretrain_notes.annotate.formats import read_labels, write_labels
+from pretrain_notes.annotate.formats_tables import to_dataset
 from pretrain_notes.annotate.store import LabelStore
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
 from pretrain_notes.base import DataError, digest
@@ -111,7 +114,7 @@ def test_every_format_measures_its_losses(case, seed, tmp_path):
     "One answer an item, in every format: what comes back is equal, or the report names the item"
     rng = random.Random(f'{case}{seed}')
     samples, task, values = CASES[case](rng)
-    for name, f in formats.items():
+    for name, f in all_formats().items():
         if task.kind not in f.kinds: continue
         report = write_labels(samples, task, values, tmp_path/name, name)
         back = read_labels(tmp_path/name, samples=samples)
@@ -352,7 +355,7 @@ def test_fuzz(tmp_path):
     rng = random.Random(3)
     for case in ('boxes', 'spans', 'class'):
         samples, task, values = CASES[case](rng)
-        for name, f in formats.items():
+        for name, f in all_formats().items():
             if task.kind not in f.kinds: continue
             write_labels(samples, task, values, tmp_path/f'{case}{name}', name)
             main = tmp_path/f'{case}{name}'/f.files[0]
@@ -579,7 +582,7 @@ def test_split_cannot_leave_the_folder(tmp_path):
 def test_no_format_can_write_outside(tmp_path):
     "Even a format that places pictures badly"
     s, t = pictures(1), BoxTask(['a'])
-    f = formats['jsonl']
+    f = all_formats()["jsonl"]
     Format('bad', f.kinds, f.read, f.write, ['labels.jsonl'], place='../{name}')
     try:
         with pytest.raises(DataError, match='leaves the folder'): write_labels(s, t, {s[0]['id']: []}, tmp_path/'o', 'bad')
@@ -652,7 +655,7 @@ def test_failed_overwrite_leaves_the_old(tmp_path, monkeypatch):
     write_labels(s, t, {s[0]['id']: 'x'}, tmp_path/'o', 'jsonl')
     def no(*a): raise OSError('disk is full')
     monkeypatch.setattr(os, 'replace', no)
-    with pytest.raises(OSError, match='full'): write_labels(s, t, {s[0]['id']: 'y'}, tmp_path/'o', 'jsonl', overwrite=True)
+    with pytest.raises(DataError, match="full"): write_labels(s, t, {s[0]['id']: 'y'}, tmp_path/'o', 'jsonl', overwrite=True)
     monkeypatch.undo()
     assert read_labels(tmp_path/'o').labels.value.tolist() == ['x'] and [p.name for p in tmp_path.iterdir()] == ['o']
 

@@ -13,7 +13,9 @@ __all__ = ['crowds', 'simulate_votes', 'Consensus', 'majority', 'one_coin', 'daw
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from .agreement import Votes, _answers, _gold, _say, _segments, _span, _votes, box_xyxy, group_boxes
+from .agreement import Votes, judged_by_gold, plain_repr, as_votes
+from .structured_agreement import lists_by_annotator, span_segments, checked_span, group_boxes
+from .shapes import box_xyxy
 from ..stats import binomial_interval
 from ..base import DataError, did_you_mean
 
@@ -63,7 +65,7 @@ def right(self:Consensus,
     "How each gold item is graded. Raises `DataError` as `accuracy` does"
     at, y = self.votes.items.get_indexer(list(gold)), self.votes.classes.get_indexer(list(gold.values()))
     if (bad := (y < 0) & (at >= 0)).any():
-        raise DataError(f'the gold label {_say(list(gold.values())[bad.argmax()])} is none of the classes')
+        raise DataError(f'the gold label {plain_repr(list(gold.values())[bad.argmax()])} is none of the classes')
     if not (at >= 0).any(): raise DataError('none of the gold items has a vote: check their ids')
     p, y = self.probs[at[at >= 0]], y[at >= 0]
     top = p >= p.max(1, keepdims=True) - 1e-9
@@ -89,7 +91,7 @@ def majority(
     weights=None # None: one each; a dict annotator to weight (0 or more, all annotators); 'agreement': how often the majority says the same
 )->Consensus: # probabilities are shares of the votes; without votes all classes are equal
     "Majority, plain or weighted. Raises `DataError` for missing or negative weights"
-    v = _votes(votes)
+    v = as_votes(votes)
     w, k = None if weights is None else _weights(v, weights)[v.annotator], len(v.classes)
     p = np.bincount(v.item * k + v.label, w, len(v.items) * k).reshape(-1, k).astype(float)
     n = p @ np.ones(k)
@@ -108,7 +110,7 @@ def _weights(v, weights):
         p = majority(v).probs
         return _mean_by(v, p[v.item, v.label] >= p.max(1)[v.item])
     if not isinstance(weights, dict): raise DataError("weights are a dict of annotator to weight, or 'agreement'")
-    if missing := [a for a in v.annotators if a not in weights]: raise DataError(f'annotator {_say(missing[0])} has no weight')
+    if missing := [a for a in v.annotators if a not in weights]: raise DataError(f'annotator {plain_repr(missing[0])} has no weight')
     w = np.array([weights[a] for a in v.annotators], float)
     if not (np.isfinite(w) & (w >= 0)).all(): raise DataError('weights must be finite and not negative')
     return w
@@ -135,7 +137,7 @@ def one_coin(
     "One skill an annotator, by EM (Zhang, Chen, Zhou & Jordan 2016, section 2). Raises `DataError` for a prior that is not positive"
     from scipy.sparse import coo_array
     _positive(iterations, prior=prior)
-    v = _votes(votes)
+    v = as_votes(votes)
     k, t, n = len(v.classes), majority(v).probs, np.bincount(v.annotator, minlength=len(v.annotators))
     for step in range(1, iterations + 1):
         right = (np.bincount(v.annotator, t[v.item, v.label], len(n)) + prior) / (n + 2 * prior)
@@ -212,7 +214,7 @@ def dawid_skene(
 )->Consensus: # `confusion` and `skill` come with it
     "A confusion matrix an annotator, by EM (Dawid & Skene 1979). Raises `DataError` for a prior that is not positive"
     _positive(iterations, prior=prior)
-    v = _votes(votes)
+    v = as_votes(votes)
     said, q, one, n = _Said(v), majority(v).probs, np.ones(len(v.items)), len(v.items)
     p, old, at, step = np.ones(q.shape[1]), -np.inf, None, 1.
     for i in range(1, iterations + 1):
@@ -235,7 +237,7 @@ def confusion(self:Consensus,
     if self.expected is None: raise DataError(f'{self.method} knows no confusions: use dawid_skene or hierarchical_ds')
     v, (said, counts) = self.votes, self.expected
     if annotator not in v.annotators:
-        raise DataError(f'there is no annotator {_say(annotator)}{did_you_mean(annotator, list(v.annotators[:1000]))}')
+        raise DataError(f'there is no annotator {plain_repr(annotator)}{did_you_mean(annotator, list(v.annotators[:1000]))}')
     k, rows = len(v.classes), said.who == v.annotators.get_loc(annotator)
     m = np.full((k, k), counts.min())
     m[:, said.label[rows]] = counts[rows].T
@@ -305,7 +307,7 @@ def hierarchical_ds(
     from scipy.special import digamma
     _positive(iterations, strength=strength, choice=choice)
     if not 0 <= even <= 1: raise DataError(f'even lies in 0..1, not {even}')
-    v = _votes(votes)
+    v = as_votes(votes)
     said, t = _Said(v), majority(v).probs
     only = said.detectors()
     for step in range(1, iterations + 1):
@@ -389,7 +391,7 @@ def fuse_boxes(
     "One box an object from the boxes of several annotators; all groups are listed, also those that do not stand"
     import pandas as pd
     rows = []
-    for item, by in _answers(data, box_xyxy).items():
+    for item, by in lists_by_annotator(data, box_xyxy).items():
         for g in group_boxes(by, iou):
             x0, y0, x1, y1 = np.median([box_xyxy(b) for b in g.values()], axis=0)
             names = pd.Series([str(b['label']) for b in g.values()]).value_counts()
@@ -412,9 +414,9 @@ def vote_spans(
     "Spans by a vote on each character, and on where they begin"
     import pandas as pd
     rows = []
-    for item, by in _answers(data, _span).items():
-        size, said = _segments(list(by.values()))
-        ends, begins = size.cumsum(), [{(a, str(l)) for a, _, l in map(_span, spans)} for spans in by.values()]
+    for item, by in lists_by_annotator(data, checked_span).items():
+        size, said = span_segments(list(by.values()))
+        ends, begins = size.cumsum(), [{(a, str(l)) for a, _, l in map(checked_span, spans)} for spans in by.values()]
         for name in sorted({l for s in said for x in s for l in x}):
             n = np.array([sum(name in s[k] for s in said) for k in range(len(size))])
             begun = np.array([sum((x, name) in b for b in begins) for x in ends - size])
@@ -466,7 +468,7 @@ def accuracy_by_votes(
 ): # DataFrame: votes, accuracy, low, high (smallest and largest of the draws), independent (what `majority_accuracy` says), items
     "How accuracy grows with votes an item, by drawing from what there is; items with too few votes are left out, and their number shows"
     import pandas as pd
-    v, rng, rows, one = _votes(votes), np.random.default_rng(seed), [], np.nan
+    v, rng, rows, one = as_votes(votes), np.random.default_rng(seed), [], np.nan
     per = np.bincount(v.item, minlength=len(v.items))
     for n in numbers:
         at = v.items.get_indexer(list(gold))
@@ -482,7 +484,7 @@ def _draw(v, per, n, rng):
     order = np.lexsort((rng.random(len(v)), v.item))
     nth = np.arange(len(v)) - np.repeat(per.cumsum() - per, per)
     keep = order[nth < n]
-    return v._like(item=v.item[keep], label=v.label[keep], annotator=v.annotator[keep], **v._also(keep))
+    return v.only(keep)
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #f8f2667f
 def acceptance_plan(
@@ -537,8 +539,8 @@ def skill_bound(
     confidence:float=.95 # of the bound
 )->tuple: # (mean skill of a vote on gold items, its lower bound)
     "How often a vote is right: the lower of a bound over items and one over annotators. Raises `DataError` as `by_annotator` does"
-    v = _votes(votes)
-    right = _gold(v, gold)
+    v = as_votes(votes)
+    right = judged_by_gold(v, gold)
     if not (on := ~np.isnan(right)).any(): raise DataError('no gold item has a vote: have the pilot label items whose answer is known')
     def shares(x): n = np.bincount(x[on]); return (np.bincount(x[on], right[on]) / n.clip(1))[n > 0], n[n > 0]
     items, people = shares(v.item), shares(v.annotator)
@@ -555,7 +557,7 @@ def labels_needed(
 )->dict: # skill (measured), skill_at_least, votes_an_item, labels, expect (accuracy), check (items), errors_allowed
     "From measured skill to the size of a job. Raises `DataError` where the skill does not suffice, or as `skill_bound` does"
     if not items >= 1: raise DataError(f'a job has 1 item or more, not {items}')
-    v = _votes(votes)
+    v = as_votes(votes)
     skill, low = skill_bound(v, gold, confidence)
     r = annotators_needed(target + (1 - target) / 4, low, len(v.classes))       # room above the target, or the check would be endless
     expect = majority_accuracy(low, r, len(v.classes))

@@ -10,8 +10,8 @@ __all__ = ['find_multilabel_issues', 'find_token_issues', 'show_token_issues', '
 # %% ../../nbs/175_annotate.structured_issues.ipynb #49536854
 import numpy as np
 
-from .agreement import box_iou, box_xyxy
-from .issues import LabelIssues, _bad_row, find_label_issues
+from .shapes import box_iou, box_xyxy
+from .issues import LabelIssues, unusable_row, find_label_issues
 from ..base import DataError, did_you_mean
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #cac0eb55
@@ -96,7 +96,7 @@ def find_token_issues(
     k = next((np.shape(p)[-1] for p, m in zip(probs, sizes) if m and np.ndim(p)), 0)
     y, p = zip(*[_one_sentence(i, s, p, k) for i, (s, p) in enumerate(zip(labels, probs))])
     y, p, sentence, first = np.concatenate(y), np.concatenate(p), np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
-    if len(p) and (bad := _bad_row(p)) is not None:
+    if len(p) and (bad := unusable_row(p)) is not None:
         raise DataError(f'sentence {sentence[bad]}, word {bad - first[sentence[bad]]}: the probabilities must lie in 0..1 and sum to 1')
     words = find_label_issues(y, p, filter_by, rank_by)
     def frame(r):
