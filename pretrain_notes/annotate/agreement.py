@@ -31,7 +31,7 @@ def plain_repr(
     "A name for a message, without numpy's own way to write it"
     return repr(x.item() if isinstance(x, np.generic) else x)
 
-# %% ../../nbs/150_annotate.agreement.ipynb #901f219c
+# %% ../../nbs/150_annotate.agreement.ipynb #2c0b277a
 _column_names = dict(item=['item', 'task', 'id'], annotator=['annotator', 'worker'], label=['label', 'value'])
 
 def vote_column(
@@ -43,6 +43,7 @@ def vote_column(
         if n in df.columns: return df[n]
     raise DataError(f'votes need a column {what!r}{did_you_mean(what, df.columns)}')
 
+# %% ../../nbs/150_annotate.agreement.ipynb #90c343a9
 def votes_table(
     data # a table; records with item, annotator, label; or a matrix annotators x items with None or NaN for gaps
 ): # a DataFrame
@@ -57,7 +58,7 @@ def votes_table(
     a, i = np.nonzero(~pd.isna(m))
     return pd.DataFrame(dict(item=i, annotator=a, label=pd.Series(m[a, i]).infer_objects()))
 
-# %% ../../nbs/150_annotate.agreement.ipynb #17f6af29
+# %% ../../nbs/150_annotate.agreement.ipynb #50b2d10b
 def present_values(
     values, # a pandas Series
     what:str # what it holds, for the message
@@ -68,6 +69,7 @@ def present_values(
         raise DataError(f'{rows_in_words(gone)} of the votes has no {what}: leave such rows out first')
     return values
 
+# %% ../../nbs/150_annotate.agreement.ipynb #4d065149
 def _as_numbers(classes):
     "Classes as numbers, also those written as text; None if one is no number"
     try: x = np.array(list(classes), float)
@@ -130,6 +132,8 @@ def _check_once(self:Votes):
     raise DataError(f'{rows_in_words(key == s[1:][same][0])}: annotator {plain_repr(self.annotators[a])} votes more than once on item '
                     f'{plain_repr(self.items[i])};' " keep one, e.g. votes.drop_duplicates(['item', 'annotator'], keep='last')")
 
+
+# %% ../../nbs/150_annotate.agreement.ipynb #456f3b18
 @patch
 def only(self:Votes,
     at, # bool or int (n,), which votes
@@ -159,6 +163,8 @@ def notes(self:Votes)->list: # sentences
     return [s for s, there in ((f'{lone:,} annotators voted once', lone), (f'{one:,} annotators always say the same', one),
         (f'nobody used {", ".join(unused[:5])}{" ..." * (len(unused) > 5)}', unused), (f'{none:,} items have no vote', none)) if there]
 
+
+# %% ../../nbs/150_annotate.agreement.ipynb #f291fe9d
 @patch
 def one_sided(self:Votes,
     n:int=2 # only those with at least so many votes
@@ -227,6 +233,8 @@ def agreement_weights(
         return 1 - _to_one(r * (r - 1) / 2)
     raise DataError(f'there are no weights {kind!r}{did_you_mean(kind, ["linear", "quadratic", "ordinal", "ratio"])}')
 
+
+# %% ../../nbs/150_annotate.agreement.ipynb #5bb37c00
 def _to_one(d):
     "Numbers with 1 as the largest"
     return d / max(d.max(), 1e-300)
@@ -249,6 +257,7 @@ def _agreement_by_kind(v, kind):
     if isinstance(kind, str): _numbers_of_classes(v, f'the weight {kind!r}')
     return w
 
+# %% ../../nbs/150_annotate.agreement.ipynb #92d6ec8e
 def _pair_table(v):
     "How often the first of two annotators said i where the second said j"
     if len(v.annotators) != 2:
@@ -269,7 +278,8 @@ def pair(self:Votes,
     import pandas as pd
     if a == b: raise DataError(f'two annotators are compared, not {plain_repr(a)} with themselves')
     for x in (a, b):
-        if x not in self.annotators: raise DataError(f'there is no annotator {plain_repr(x)}{did_you_mean(x, list(self.annotators[:1000]))}')
+        hint = '' if x in self.annotators else did_you_mean(x, list(self.annotators[:1000]))
+        if x not in self.annotators: raise DataError(f'there is no annotator {plain_repr(x)}{hint}')
     to = np.full(len(self.annotators), -1)
     to[self.annotators.get_indexer([a, b])] = 0, 1
     keep = to[self.annotator] >= 0
@@ -304,8 +314,8 @@ def fleiss_kappa(
     v = as_votes(votes)
     c, n = v.counts(), np.bincount(v.item, minlength=len(v.items))
     if (odd := n != n[0]).any():
-        raise DataError(f'item {plain_repr(v.items[odd.argmax()])} has {n[odd.argmax()]} votes and item {plain_repr(v.items[0])} has {n[0]}: '
-                        'Fleiss needs the same number on each; use `krippendorff_alpha`')
+        raise DataError(f'item {plain_repr(v.items[odd.argmax()])} has {n[odd.argmax()]} votes and '
+                        f'item {plain_repr(v.items[0])} has {n[0]}: Fleiss needs the same number on each; use `krippendorff_alpha`')
     p = np.asarray(c.sum(0)).ravel() / len(v)
     return _beyond_chance(percent_agreement(v), (p**2).sum())
 
@@ -341,6 +351,7 @@ def krippendorff_alpha(
     c, n = _items_with_two(v)
     return alpha_of_counts(c, n, np.ones(len(n)), level, v.classes)
 
+# %% ../../nbs/150_annotate.agreement.ipynb #af4720dd
 def alpha_of_counts(
     c, # sparse (units, classes), how many votes each class got
     n, # (units,), votes of each unit, at least 2
@@ -437,7 +448,7 @@ def agreement(
 def pairwise(self:Votes,
     f=cohen_kappa, # a function of the votes of two
     most:int=20 # only the annotators with the most votes
-): # DataFrame annotators x annotators; nan where two have nothing in common
+): # DataFrame annotators x annotators; nan if two have nothing in common
     "A coefficient for each pair of annotators"
     import pandas as pd
     who = self.annotators[np.argsort(-np.bincount(self.annotator, minlength=len(self.annotators)), kind='stable')[:most]]
@@ -476,6 +487,8 @@ def _others(v):
     _, inv, c = np.unique(key, return_inverse=True, return_counts=True)
     with np.errstate(invalid='ignore'): return n, (c[inv] - 1) / np.where(n > 0, n, np.nan)
 
+
+# %% ../../nbs/150_annotate.agreement.ipynb #1f1c6261
 def judged_by_gold(
     v:Votes, # votes
     gold:dict # item to its true label; None or empty: nothing is known
@@ -501,7 +514,8 @@ def by_annotator(self:Votes,
     "A row per annotator, the least agreeing first. Raises `DataError` for a gold label that is no class"
     import pandas as pd
     _, same = _others(self)
-    df = pd.DataFrame(dict(a=self.annotator, same=same, right=judged_by_gold(self, gold), seconds=np.nan if self.seconds is None else self.seconds))
+    df = pd.DataFrame(dict(a=self.annotator, same=same, right=judged_by_gold(self, gold),
+                           seconds=np.nan if self.seconds is None else self.seconds))
     g, n = df.groupby('a'), np.bincount(self.annotator)
     use = pd.DataFrame(dict(a=self.annotator, l=self.label)).value_counts().reset_index().drop_duplicates('a').set_index('a')
     out = pd.DataFrame(dict(annotator=self.annotators, votes=n, agrees=g.same.mean(), top_label=self.classes[use.l.sort_index()],
@@ -518,7 +532,7 @@ def plot_gold(self:Votes,
     gold:dict, # item to its true label
     most:int=30 # only the annotators with the most gold items
 ): # a matplotlib Figure
-    "What each annotator scores on gold items, with the exact 95 % interval; beside it, in grey, how far others agree with them"
+    "What each annotator scores on gold items, with the exact 95 % interval; beside it, in gray, how far others agree with them"
     import matplotlib.pyplot as plt
     if not gold: raise DataError('there are no gold items: give a dict of item to true label')
     df = self.by_annotator(gold).nlargest(most, 'gold_items').sort_values('right')
@@ -559,6 +573,8 @@ def _fell(g, window):
     low, high = binomial_interval(n * [before.mean(), g.share.iloc[-1]], n)
     return high[1] < low[0]
 
+
+# %% ../../nbs/150_annotate.agreement.ipynb #b7e9b9f9
 @patch
 def plot_drift(self:Votes,
     gold:dict=None, # item to its true label; None: agreement with the other votes
@@ -581,7 +597,7 @@ def plot_drift(self:Votes,
 # %% ../../nbs/150_annotate.agreement.ipynb #04b41ff7
 @patch
 def by_class(self:Votes): # DataFrame: label, votes, agrees, most_confused, confused_share
-    "One row a class, the least agreed first: when one annotator says it, how often another one does, and what they say most instead"
+    "A row per class, the least agreed first: when one annotator says it, how often does another one, and what do they say instead?"
     import pandas as pd
     o = self.coincidences()
     total = o.sum(1)

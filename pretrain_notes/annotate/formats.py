@@ -159,7 +159,8 @@ def _new_row(it, files, find, seen, notes):
 def _new_samples(items, root, notes):
     "Samples made of what the items hold, and the row of each item"
     media = any(it.text is None for it in items)
-    files = [(p.relative_to(root).as_posix(), p, why) for p, why in list_files(root) if media_kind(p) in ('image', 'audio')] if media else []
+    files = [(p.relative_to(root).as_posix(), p, why) for p, why in (list_files(root) if media else ())
+             if media_kind(p) in ('image', 'audio')]
     find, seen, row_of, rows, at = _NameFinder([[f[0]] for f in files]), Counter(), {}, [], []
     for it in items:
         got = _new_row(it, files, find, seen, notes)

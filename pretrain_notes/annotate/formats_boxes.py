@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-from pretrain_notes.annotate.interchange import (Format, Item, as_id, as_number, classes_used, labels_root, last_value, parse_xml, read_json,
-    shape_key, xml_text)
+from .interchange import (Format, Item, as_id, as_number, classes_used, labels_root, last_value,
+    parse_xml, read_json, shape_key, xml_text)
 from .shapes import bbox, outline, shape_area
 from ..base import DataError, load_yaml
 from ..media import max_bytes

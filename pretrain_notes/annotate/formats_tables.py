@@ -257,7 +257,8 @@ def _read_dataset(path, notes):
     for c in _answer_columns.keys() - {column}:
         if c in s.columns and not (column, c) == ('spans', 'ner_tags'): notes('not read', 'left out', f'the column {c!r}', 'data set')
     kind, names, items = _answer_columns[column], _class_names(s.features[column]), []
-    if 'tokens' in s.columns and 'text' not in s.columns: s = s.with_column('text', [join_tokens(t or [])[0] for t in s['tokens'].to_pylist()])
+    if 'tokens' in s.columns and 'text' not in s.columns:
+        s = s.with_column('text', [join_tokens(t or [])[0] for t in s['tokens'].to_pylist()])
     light = s.drop(*[c for c in ('image', 'audio') if c in s.columns]).table.to_pylist()
     for n, row in enumerate(light):
         it = Item(f'row {n}', id=row['id'], digest=row['digest'], text=row.get('text'))

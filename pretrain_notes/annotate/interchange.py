@@ -20,14 +20,14 @@ from xml.etree.ElementTree import TreeBuilder
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from fastcore.basics import store_attr
+from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean
 from .tasks import BoxTask, SpanTask
 from ..readers import read_bytes
 from ..samples import Samples
 
-# %% ../../nbs/128_annotate.interchange.ipynb #b0ecbd6d
+# %% ../../nbs/128_annotate.interchange.ipynb #35b9058b
 def _picture_of(shapes, size):
     "A picture of shapes as PNG bytes"
     from PIL import Image, ImageDraw
@@ -41,6 +41,7 @@ def _picture_of(shapes, size):
     im.save(out, 'PNG')
     return out.getvalue()
 
+# %% ../../nbs/128_annotate.interchange.ipynb #4acafa14
 def example_boxes()->tuple: # (samples, task, labels as item to list of shapes)
     "Four pictures with boxes and polygons; one box has no area, one picture shows nothing"
     shapes = [[dict(label='ball', box=[12, 20, 40, 40]), dict(label='leaf', points=[[90, 70], [110, 20], [130, 65.5]])],
@@ -55,7 +56,8 @@ def example_spans()->tuple: # (samples, task, labels as item to list of spans)
     "Six sentences in three scripts with names in them; two names overlap, one sentence has none"
     names = [('Ana Lee moved to New York.', [('person', 'Ana Lee'), ('place', 'New York')]),
              ('王小明在北京大学读书。', [('person', '王小明'), ('place', '北京'), ('place', '北京大学')]),
-             ('وصلت ليلى إلى القاهرة أمس', [('person', 'ليلى'), ('place', 'القاهرة')]), ('👍🏽 Bob loves Rio', [('person', 'Bob'), ('place', 'Rio')]),
+             ('وصلت ليلى إلى القاهرة أمس', [('person', 'ليلى'), ('place', 'القاهرة')]),
+             ('👍🏽 Bob loves Rio', [('person', 'Bob'), ('place', 'Rio')]),
              ('Marie Curie Street 5', [('place', 'Marie Curie Street'), ('person', 'Marie Curie')]), ('Nobody came.', [])]
     s = Samples.from_rows([dict(text=t, source=f's{i}') for i, (t, _) in enumerate(names)])
     task = SpanTask(['person', 'place', 'date'], guide='Names as they stand.', name='names')
@@ -109,7 +111,7 @@ def shape_key(
     "A shape or a span as a key, under which a writer says why it cannot write it"
     return json.dumps(shape, sort_keys=True, ensure_ascii=False, default=str)
 
-# %% ../../nbs/128_annotate.interchange.ipynb #aa002e56
+# %% ../../nbs/128_annotate.interchange.ipynb #ad298b1b
 def classes_used(
     items, # items with answers
     kind:str # 'class', 'classes', 'boxes', 'spans'
@@ -121,6 +123,7 @@ def classes_used(
     said = {str(c) for it in items for a in it.answers for c in names(a['value']) if isinstance(c, (str, int)) and str(c).strip()}
     return sorted(c for c in said if not re.search('[\ud800-\udfff]', c))
 
+# %% ../../nbs/128_annotate.interchange.ipynb #45a78238
 def labels_root(
     main # the main file of the labels
 )->Path: # a folder
@@ -172,26 +175,30 @@ class Format:
         store_attr()
         formats[name] = self
 
-    def options(self,
-        function, # its `read` or its `write`
-        given:dict # the options that were given
-    )->dict: # the same options
-        "Check options. Raises `DataError` for an option that this format does not have"
-        known = [p.name for p in inspect.signature(function).parameters.values() if p.default is not p.empty]
-        for k in given.keys() - known:
-            raise DataError(f'{self.name} has no option {k!r}{did_you_mean(k, known) if known else ": leave it out"}')
-        return given
-
     def __repr__(self):
         files = [*(f'*{s}' for s in self.suffixes * self.single), f'a folder with {self.files[0]}']
         return f'{self.name}: {", ".join(self.kinds)} · {" or ".join(files)}'
 
-    def is_mine(self,
-        path:Path # a file
-    )->bool: # True if it looks like this format
-        "Whether a file looks like this format, by its suffix and its first characters"
-        with open(path, 'rb') as f: head = f.read(4096).removeprefix(b'\xef\xbb\xbf').lstrip()
-        return path.suffix.lower() in self.suffixes and head.startswith(self.start)
+# %% ../../nbs/128_annotate.interchange.ipynb #a1fd83c9
+@patch
+def options(self:Format,
+    function, # its `read` or its `write`
+    given:dict # the options that were given
+)->dict: # the same options
+    "Check options. Raises `DataError` for an option that this format does not have"
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.default is not p.empty]
+    for k in given.keys() - known:
+        raise DataError(f'{self.name} has no option {k!r}{did_you_mean(k, known) if known else ": leave it out"}')
+    return given
+
+# %% ../../nbs/128_annotate.interchange.ipynb #d9eb78c4
+@patch
+def is_mine(self:Format,
+    path:Path # a file
+)->bool: # True if it looks like this format
+    "Whether a file looks like this format, by its suffix and its first characters"
+    with open(path, 'rb') as f: head = f.read(4096).removeprefix(b'\xef\xbb\xbf').lstrip()
+    return path.suffix.lower() in self.suffixes and head.startswith(self.start)
 
 # %% ../../nbs/128_annotate.interchange.ipynb #f4de2fee
 def all_formats()->dict: # name to `Format`
@@ -201,7 +208,7 @@ def all_formats()->dict: # name to `Format`
     for n in sorted(names, key=lambda n: (n != 'formats_tables', n)): import_module(f'{annotate.__name__}.{n}')
     return formats
 
-# %% ../../nbs/128_annotate.interchange.ipynb #ec7b4bcf
+# %% ../../nbs/128_annotate.interchange.ipynb #b8e7aa5c
 max_label_bytes = 2**29   # a file of labels above this size is not read
 
 class LineError(DataError):
@@ -214,6 +221,7 @@ class LineError(DataError):
         store_attr()
         super().__init__(f'{where}, line {line}, {why}')
 
+# %% ../../nbs/128_annotate.interchange.ipynb #6c75884c
 def decode_utf8(
     b:bytes, # the content of a file; a byte order mark is taken off
     where:str # what it is called
@@ -222,7 +230,7 @@ def decode_utf8(
     try: return b.decode('utf-8-sig')
     except UnicodeDecodeError as e: raise LineError(where, b[:e.start].count(10) + 1, 'is not UTF-8: re-save it') from None
 
-# %% ../../nbs/128_annotate.interchange.ipynb #52326e80
+# %% ../../nbs/128_annotate.interchange.ipynb #b1952e61
 def load_json(
     b:bytes, # JSON
     where:str, # what the file is called
@@ -241,6 +249,7 @@ def load_json(
     except RecursionError: raise LineError(where, 1, 'is nested too deep to be read') from None
     except ValueError as e: raise LineError(where, '1 or later', f'is no JSON: {e}') from None
 
+# %% ../../nbs/128_annotate.interchange.ipynb #a2898466
 def read_json(
     path:Path, # a JSON file
     notes # `Notes`
@@ -279,7 +288,7 @@ def xml_text(
     if _no_xml.search(s): raise DataError(f'{s!r} holds a character that XML cannot hold: rename it')
     return escape(s).replace('\r', '&#13;')
 
-# %% ../../nbs/128_annotate.interchange.ipynb #81a5c601
+# %% ../../nbs/128_annotate.interchange.ipynb #54451c9b
 def as_id(
     v # anything
 ): # the same, or None
@@ -294,6 +303,7 @@ def as_number(
     except (TypeError, ValueError): return None
     return v if v is not None and math.isfinite(v) else None
 
+# %% ../../nbs/128_annotate.interchange.ipynb #173136cd
 def as_time(
     v # text, or seconds since 1970
 ): # a pandas Timestamp in UTC, to the millisecond, or None

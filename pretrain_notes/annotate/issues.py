@@ -60,15 +60,15 @@ def _taken_for(x, y, k):
 def plant_noise(
     labels, # int (n,), class numbers that are right
     rate:float, # share of labels to spoil, 0..1
-    n_classes:int=None, # number of classes; None: the largest label and one
+    n_classes:int=None, # number of classes; None: one more than the largest label
     kind='class', # 'uniform', 'class' (as in `noise_matrix`), 'instance' (needs `x`), or a noise matrix of your own
     seed:int=0, # the same seed spoils the same labels
     x=None # (n, ...) the rows themselves, as numbers; for kind='instance'
 )->tuple: # (labels with noise, bool mask of the spoiled ones)
     "Spoil exactly `rate` of the labels (rounded); every spoiled label differs from the true one"
-    labels = _labels(labels, n_classes)
+    labels = _class_numbers(labels, n_classes)
     n, k = len(labels), n_classes or int(labels.max()) + 1
-    off, at = _flips(labels, rate, k, kind, seed, x)
+    off, at = _flip_weights(labels, rate, k, kind, seed, x)
     weight = off.sum(1)[at]
     rng, m = np.random.default_rng([seed, 1]), round(rate * n)
     can = np.count_nonzero(weight)
@@ -80,10 +80,10 @@ def plant_noise(
     return noisy, mask
 
 # %% ../../nbs/170_annotate.issues.ipynb #0861b8ca
-def _flips(y, rate, k, kind, seed, x):
+def _flip_weights(y, rate, k, kind, seed, x):
     "(weights of what a label turns into, the row of them for each label)"
     if isinstance(kind, str) and kind == 'instance':
-        if x is None or len(x) != len(y): raise DataError('noise that depends on the instance needs the rows: pass x=, one a label')
+        if x is None or len(x) != len(y): raise DataError('noise that depends on the instance needs the rows: pass x=, one per label')
         noise_matrix(rate, k)                        # the rate is checked there
         return _taken_for(x, y, k), np.arange(len(y))
     m = noise_matrix(rate, k, kind, seed) if isinstance(kind, str) else np.asarray(kind, float)
@@ -92,7 +92,7 @@ def _flips(y, rate, k, kind, seed, x):
     return m * (1 - np.eye(k)), y
 
 # %% ../../nbs/170_annotate.issues.ipynb #028bc5e4
-def _labels(labels, n_classes=None):
+def _class_numbers(labels, n_classes=None):
     "Labels as int64, checked"
     y = np.asarray(labels.labels if isinstance(labels, Samples) else labels)
     if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu':
@@ -114,32 +114,34 @@ def out_of_sample_probs(
     X, # the rows, (n, ...): an array, list, DataFrame or sparse matrix; for a function that trains a `Learner`: `Samples`
     y=None, # int (n,), class numbers as given; None: those of the samples
     folds=5, # number of folds, or fold numbers (n,) such as `samples.folds(5)` gives
-    n_classes:int=None, # number of classes; None: those of the samples, or the largest label and one
+    n_classes:int=None, # number of classes; None: those of the samples, or one more than the largest label
     seed:int=0 # for the folds
 )->np.ndarray: # float64 (n, n_classes), rows sum to 1
     "Probabilities of each row from a model that was not fitted on it. Raises `DataError` for a class whose rows are all in one fold"
-    y, judge = _labels(X if y is None else y, n_classes), _judge(estimator, X)
+    y, judge = _class_numbers(X if y is None else y, n_classes), _judge(estimator, X)
     n = X.shape[0] if hasattr(X, 'shape') else len(X)
     if n != len(y): raise DataError(f'{n} rows do not fit {len(y)} labels')
     k = n_classes or (isinstance(X, Samples) and X.vocab and len(X.vocab)) or int(y.max()) + 1
-    folds, probs = _folds(X, y, folds, seed), np.zeros((n, k))
+    folds, probs = _fold_numbers(X, y, folds, seed), np.zeros((n, k))
     _check_met(y, folds)
     for f in np.unique(folds): probs[folds == f] = judge(estimator, X, y, folds == f, k)
-    if (i := unusable_row(probs)) is not None: raise DataError(f'the model gave row {i} no probabilities: {probs[i].round(3).tolist()[:10]}')
+    if (i := unusable_row(probs)) is not None:
+        raise DataError(f'the model gave row {i} no probabilities: {probs[i].round(3).tolist()[:10]}')
     return probs
 
 # %% ../../nbs/170_annotate.issues.ipynb #756361f1
-def _folds(X, y, folds, seed):
+def _fold_numbers(X, y, folds, seed):
     "Fold numbers from 0"
     import pandas as pd
     if isinstance(folds, (int, np.integer)):
-        folds = X.folds(folds, seed) if isinstance(X, Samples) else array_folds(_keys(X), y, folds, seed)
+        folds = X.folds(folds, seed) if isinstance(X, Samples) else array_folds(_row_keys(X), y, folds, seed)
     folds = pd.Series(folds)
     if len(folds) != len(y) or folds.isna().any(): raise DataError('folds are a number of folds, or one fold number for each row')
     if folds.nunique() < 2: raise DataError('all rows are in one fold: nothing is left to train on')
     return folds.factorize()[0]
 
-def _keys(X):
+# %% ../../nbs/170_annotate.issues.ipynb #f340a82e
+def _row_keys(X):
     "An array whose rows are equal where those of X are"
     if hasattr(X, 'columns'): import pandas as pd; return pd.util.hash_pandas_object(X, index=False).to_numpy()
     if not hasattr(X, 'tocsr'): return np.asarray(X)
@@ -148,8 +150,10 @@ def _keys(X):
     return X @ np.random.default_rng(0).random((X.shape[1], 2))
 
 # %% ../../nbs/170_annotate.issues.ipynb #a135c87f
-def unusable_row(b):
-    "The first row of a block that is no distribution, None if there is none; a NaN or an infinity fails too"
+def unusable_row(
+    b # float (rows, classes), what should be probabilities
+): # its number; None if all rows are usable
+    "The first row that is no probability distribution; a NaN or an infinity makes it one of them"
     with np.errstate(invalid='ignore'):
         if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
         bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
@@ -167,6 +171,7 @@ def _check_met(y, folds):
         raise DataError(f'class {c}: {which} in one fold, so the model that judges them has never met '
                         'the class: leave the class out, merge it with another, find more of it, or give other folds')
 
+# %% ../../nbs/170_annotate.issues.ipynb #56d54379
 def _judge(estimator, X):
     "The function that asks this estimator, or a function that trains a Learner"
     if not hasattr(estimator, 'fit'): return _by_learner
@@ -189,6 +194,7 @@ def _by_estimator(estimator, X, y, out, k):
         probs[:, model.classes_] = model.predict_proba(_safe_indexing(X, test))
     return probs
 
+# %% ../../nbs/170_annotate.issues.ipynb #06e2e29d
 def _by_learner(make, X, y, out, k):
     "The same from a function that is given samples with a column `split` and trains a `Learner` on their part `train`"
     if not isinstance(X, Samples): raise DataError('a function that trains a Learner needs samples: pass Samples, not an array')
@@ -201,7 +207,7 @@ def _blocks(n, k):
     size = max(1, 2**17 // k)
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
-def _table_of(probs, n):
+def _probs_array(probs, n):
     "Probabilities as an array of the right shape"
     if hasattr(probs, 'toarray'): raise DataError('probabilities must be an array, these are a sparse matrix')
     p = np.asarray(probs)
@@ -209,11 +215,11 @@ def _table_of(probs, n):
         raise DataError(f'{n} labels need probabilities of shape ({n}, classes), these are {p.dtype} of shape {p.shape}')
     return p
 
-def _both(labels, probs):
+def _labels_and_probs(labels, probs):
     "Labels and probabilities, checked against each other"
-    y = _labels(labels)
-    p = _table_of(probs, len(y))
-    return _labels(y, p.shape[1]), p
+    y = _class_numbers(labels)
+    p = _probs_array(probs, len(y))
+    return _class_numbers(y, p.shape[1]), p
 
 # %% ../../nbs/170_annotate.issues.ipynb #77bf6b33
 def _self_confidence(y, p):
@@ -228,6 +234,7 @@ def _self_confidence(y, p):
     return own
 
 def _mean_by_class(y, own, k):
+    "Mean self-confidence per class; 2 for a class that nobody was given"
     n = np.bincount(y, minlength=k)
     return np.where(n > 0, np.bincount(y, own, k) / np.maximum(n, 1), 2.).clip(2e-6)
 
@@ -237,14 +244,14 @@ def confident_thresholds(
     probs # float (n, classes), out-of-sample probabilities
 )->np.ndarray: # (classes,); 2 for a class that nobody was given, so that nothing reaches it
     "The mean self-confidence of each class"
-    y, p = _both(labels, probs)
+    y, p = _labels_and_probs(labels, probs)
     return _mean_by_class(y, _self_confidence(y, p), p.shape[1])
 
 # %% ../../nbs/170_annotate.issues.ipynb #30c4451e
 class _Doubts:
     "What two passes over the probabilities leave behind"
     def __init__(self, labels, probs):
-        self.y, self.p = _both(labels, probs)
+        self.y, self.p = _labels_and_probs(labels, probs)
         self.n, self.k = self.p.shape
         if self.k < 2: raise DataError('with one class there is nothing to confuse it with')
         self.own = _self_confidence(self.y, self.p)
@@ -309,7 +316,7 @@ def confident_joint(
 # %% ../../nbs/170_annotate.issues.ipynb #bc3dcf6f
 def plot_joint(
     *joints, # (classes, classes) counts, rows the given label, columns another class
-    titles=(), # one a matrix
+    titles=(), # one per matrix
     vocab=None # class names
 ): # a matplotlib Figure
     "Matrices of given against other labels, without the diagonal"
@@ -352,8 +359,9 @@ def _by_noise_rate(d, counts):
         if short: _fill_up(d, flag, i, rows, short, counts)
     return flag
 
+# %% ../../nbs/170_annotate.issues.ipynb #ffc75a48
 def _fill_up(d, flag, i, rows, short, counts):
-    "Where fewer rows are doubted than the joint asks for, all rows of the class compete"
+    "If fewer rows are doubted than the joint asks for, all rows of the class compete"
     every = np.flatnonzero(d.y == i)
     for j in short:
         if flag[rows].all(): return
@@ -382,7 +390,7 @@ issue_filters = ('prune_by_noise_rate', 'prune_by_class', 'both', 'confident_lea
 issue_rankings = ('odds', 'normalized_margin', 'self_confidence')
 
 # %% ../../nbs/170_annotate.issues.ipynb #ff06186e
-def _rest(d, rows, f):
+def _of_other_classes(d, rows, f):
     "`f` of the probabilities of some rows without that of the given class, block by block"
     out = np.empty(len(rows))
     for s in _blocks(len(rows), d.k):
@@ -392,15 +400,15 @@ def _rest(d, rows, f):
         out[s] = f(b, d.y[at])
     return out
 
-def _some(d, most):
+def _some_rows(d, most):
     "Numbers of all rows, or of some drawn by chance"
     return np.arange(d.n) if d.n <= most else np.unique(np.random.default_rng(0).integers(d.n, size=most))
 
 # %% ../../nbs/170_annotate.issues.ipynb #b094d556
 def _likeness_of(d, least=3):
-    "How much more the flagged look like the class they were given than the others of the suggested class do; nan where too few are flagged"
+    "How much more the flagged look like the class they were given than the others of the suggested class do; nan if too few are flagged"
     calm, auc = np.zeros(d.n, bool), []
-    calm[_some(d, max(20_000, 20 * d.k))] = True
+    calm[_some_rows(d, max(20_000, 20 * d.k))] = True
     flagged = d.pruned[calm[d.pruned]]
     calm[d.pruned] = False
     others = _by_label(d.y, d.k, np.flatnonzero(calm))
@@ -416,14 +424,14 @@ def _likeness_of(d, least=3):
 def _score(d, rank_by, rows):
     "How suspicious some labels are, 0..1"
     if rank_by == 'self_confidence': return 1 - d.own[rows]
-    if rank_by == 'normalized_margin': return (1 + _rest(d, rows, lambda b, y: b.max(1)) - d.own[rows]) / 2
+    if rank_by == 'normalized_margin': return (1 + _of_other_classes(d, rows, lambda b, y: b.max(1)) - d.own[rows]) / 2
     if rank_by != 'odds': raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
     t = 1. if np.isnan(d.likeness) else float(np.clip((.65 - d.likeness) / .1, 0, 1))
     w = (((d.joint + 20) / (d.joint.T + 20))**(t / 2)).astype(d.p.dtype)
     def norm(b, y):
         b *= w[y]
         return np.cbrt(np.einsum('ij,ij,ij->i', b, b, b).clip(0))**t * np.einsum('ij->i', b).clip(0)**(1 - t)
-    odds = (_rest(d, rows, norm) + .01) / (d.own[rows].clip(0) + .01)
+    odds = (_of_other_classes(d, rows, norm) + .01) / (d.own[rows].clip(0) + .01)
     return odds / (1 + odds)
 
 # %% ../../nbs/170_annotate.issues.ipynb #1ae51c31
@@ -440,8 +448,8 @@ def _flagged(d, filter_by):
 
 # %% ../../nbs/170_annotate.issues.ipynb #eb75a616
 class LabelIssues(GetAttr):
-    "Suspicious labels; behaves like its `table`, a DataFrame with the flagged on top and the worst first"
-    _default = 'table'
+    "Suspicious labels; behaves like its `table()`, a DataFrame with the flagged on top and the worst first"
+    _default = '_every'
     def __init__(self,
         rows, # int, numbers of the flagged labels, worst first
         frame, # function of row numbers (None: all, flagged first) that gives a DataFrame
@@ -449,12 +457,13 @@ class LabelIssues(GetAttr):
         ids=None # id of the item of each label; None: items are known by their number
     ): store_attr()
     @cached_property
-    def table(self): return self.frame(None)
+    def _every(self): return self.frame(None)                 # made when somebody first looks at it
+    def table(self): return self._every                      # DataFrame of all labels, the flagged on top and the worst first
     @property
     def items(self): return self.rows.tolist() if self.ids is None else list(dict.fromkeys(self.ids[i] for i in self.rows))
     def __len__(self): return self.n
-    def __getitem__(self, k): return self.table[k]
-    def head(self, n=5): return self.frame(self.rows[:n]) if n <= len(self.rows) else self.table.head(n)
+    def __getitem__(self, k): return self._every[k]
+    def head(self, n=5): return self.frame(self.rows[:n]) if n <= len(self.rows) else self._every.head(n)
     def _top(self):                                  # ids are long, and left out
         return f'{len(self.rows)} of {self.n} labels are flagged', self.head(5).drop(columns='item', errors='ignore')
     def __repr__(self): return '\n'.join(map(str, self._top()))
@@ -472,9 +481,10 @@ def find_label_issues(
     rows = _flagged(d, filter_by)
     rows = rows[np.argsort(-_score(d, rank_by, rows), kind='stable')]
     ids = labels['id'].to_pylist() if isinstance(labels, Samples) else None
-    return LabelIssues(rows, lambda r: _frame(d, rows, rank_by, r, ids), d.n, ids)
+    return LabelIssues(rows, lambda r: _table_of_labels(d, rows, rank_by, r, ids), d.n, ids)
 
-def _frame(d, flagged, rank_by, rows, ids):
+# %% ../../nbs/170_annotate.issues.ipynb #6337d10c
+def _table_of_labels(d, flagged, rank_by, rows, ids):
     "The table of some rows, or of all"
     import pandas as pd
     at, flag = np.arange(d.n) if rows is None else rows, np.zeros(d.n, bool)
@@ -486,21 +496,22 @@ def _frame(d, flagged, rank_by, rows, ids):
 # %% ../../nbs/170_annotate.issues.ipynb #24e2e77a
 def show_issues(
     samples:Samples, # the samples that were judged
-    issues, # what `find_label_issues`, or one of the finders for several labels an item, gave
+    issues, # what `find_label_issues`, or one of the finders for several labels per item, gave
     n:int=16, # how many labels; an item with several of them is shown once
     **kw # `ncols`, `size` of the sheet
-): # a sheet of images with "given → suggested" (the label alone where it is not flagged), or a table for anything else
+): # a sheet of images with "given → suggested" (the label alone if it is not flagged), or a table for anything else
     "The most suspicious labels, worst on top"
     top = issues.head(n)
-    top = top.assign(says=[_says(r, samples.vocab or []) for r in top.to_dict('records')])
+    top = top.assign(says=[_title_of(r, samples.vocab or []) for r in top.to_dict('records')])
     items = top.groupby(next(c for c in ('sample', 'sentence', 'row') if c in top), sort=False)
     shown, says = samples[np.array(list(items.groups), int)], items.says.agg(('\n' if samples.media == 'image' else ', ').join).tolist()
     if samples.media == 'image': return shown.show(max_n=n, titles=says, **kw)
     df = shown.to_pandas().drop(columns=['label', 'digest', 'id'], errors='ignore')
     return df.assign(label=says, score=items.score.max().to_numpy().round(3))
 
-def _says(row, names):
-    "given → suggested, or what was given alone where it is not flagged; for one of several labels with what it is about"
+# %% ../../nbs/170_annotate.issues.ipynb #b1b7991c
+def _title_of(row, names):
+    "given → suggested, or if it is not flagged what was given alone; for one of several labels with what it is about"
     name = lambda c: 'none' if c < 0 else names[c] if c < len(names) else str(c)
     answer = (lambda c: 'yes' if c else 'no') if 'class' in row else name
     about = f'{name(row["class"])}: ' if 'class' in row else f'{row["problem"]}: ' if 'problem' in row else ''
@@ -511,7 +522,7 @@ def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
 )->dict: # precision, recall, f1 of the flags; average_precision of the score
-    "How well flags and ranking find what is wrong. Raises `DataError` where `wrong` is no such mask"
+    "How well flags and ranking find what is wrong. Raises `DataError` if `wrong` is no such mask"
     from sklearn.metrics import average_precision_score
     wrong, flagged, score = np.asarray(wrong), np.zeros(len(issues), bool), np.zeros(len(issues))
     if wrong.dtype != bool or wrong.shape != flagged.shape:
@@ -544,8 +555,8 @@ def plot_precision_recall(
 def noise_profile(
     labels, # int (n,), class numbers as given; or `Samples`
     probs # float (n, classes), out-of-sample probabilities
-)->dict: # rate: share of labels flagged; spread: effective number of classes they go to; likeness: .5 where the instance does not matter
-    "What kind of noise the flagged labels look like; nan where too few are flagged to say"
+)->dict: # rate: share of labels flagged; spread: effective number of classes they go to; likeness: .5 if the instance does not matter
+    "What kind of noise the flagged labels look like; nan if too few are flagged to say"
     d = _Doubts(labels, probs)
     rows = d.pruned
     c = np.bincount(d.best[rows].astype(np.int64) * d.k + d.y[rows], minlength=d.k**2).reshape(d.k, d.k)
@@ -556,26 +567,27 @@ def noise_profile(
 def find_label_conflicts(
     samples:Samples, # with labels
     features=None, # float (n, ...), pixels or an embedding; None: only identical items are compared
-    within:float=.5 # how near is nearly identical, in medians of the distance to the nearest neighbour
+    within:float=.5 # how near is nearly identical, in medians of the distance to the nearest neighbor
 )->LabelIssues: # `rows` and `items` stand cluster by cluster; as a table: row, item, given, cluster, flagged
     "Identical and nearly identical items whose labels differ; items without a label are left out. Raises `DataError` for bad features"
     y, same = samples.labels, np.unique(samples.record_keys(), return_inverse=True)[1]
-    if features is not None: same = linked(same, graph=_near(features, len(samples), within))
+    if features is not None: same = linked(same, graph=_near_rows(features, len(samples), within))
     at = np.flatnonzero(y >= 0)
     pairs = np.unique(np.stack([same[at], y[at]], 1), axis=0)[:, 0]
     torn = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
     rows = at[np.isin(same[at], torn)]
     rows, ids = rows[np.argsort(same[rows], kind='stable')], samples['id'].to_pylist()
-    return LabelIssues(rows, lambda r: _torn(y, same, rows, r, ids), len(samples), ids)
+    return LabelIssues(rows, lambda r: _table_of_conflicts(y, same, rows, r, ids), len(samples), ids)
 
-def _torn(y, same, flagged, rows, ids):
+# %% ../../nbs/170_annotate.issues.ipynb #fbbf4865
+def _table_of_conflicts(y, same, flagged, rows, ids):
     "The table of conflicts"
     import pandas as pd
     at = np.r_[flagged, np.setdiff1d(np.arange(len(y)), flagged)] if rows is None else rows
     return pd.DataFrame(dict(row=at, item=[ids[i] for i in at], given=y[at], cluster=same[at], flagged=np.isin(at, flagged)))
 
 # %% ../../nbs/170_annotate.issues.ipynb #98f37384
-def _near(features, n, within):
+def _near_rows(features, n, within):
     "A sparse graph of rows that are nearly identical"
     from sklearn.neighbors import NearestNeighbors
     x = np.asarray(features, float).reshape(len(features), -1)

@@ -123,7 +123,7 @@ def _ls_offsets(v, text, note):
     u = text.encode('utf-16-le', 'surrogatepass')
     start, end = (len(u[:2 * o].decode('utf-16-le', 'ignore')) for o in (a, b))
     if text[start:end] == said: note('UTF-16', 'changed', 'offsets in UTF-16 units are turned into code points'); return start, end
-    note('another text', 'kept', f'{a}-{b} is {text[a:b][:40]!r}, and was labelled as {said[:40]!r}')
+    note('another text', 'kept', f'{a}-{b} is {text[a:b][:40]!r}, and was labeled as {said[:40]!r}')
     return a, b
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #f8696073

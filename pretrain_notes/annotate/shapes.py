@@ -42,6 +42,7 @@ def box_xyxy(
         raise DataError(f'the box {str(box)[:80]} has no finite, positive size')
     return tuple(map(float, (x0, y0, x1, y1)))
 
+# %% ../../nbs/105_annotate.shapes.ipynb #41fc5b92
 def box_iou(
     a, # boxes (n, 4) as x0, y0, x1, y1
     b # boxes (m, 4)

@@ -45,7 +45,7 @@ def lists_by_annotator(
         except DataError as e: raise DataError(f'row {row}, item {i!r}: {e}') from None
     return out
 
-# %% ../../nbs/155_annotate.structured_agreement.ipynb #87938119
+# %% ../../nbs/155_annotate.structured_agreement.ipynb #72728b3e
 def _per_pair(data, check, compare, columns, score):
     "Sums of what `compare` finds in the lists of two annotators, a row per pair and one for all, with the interval of `score`"
     import pandas as pd
@@ -60,6 +60,7 @@ def _per_pair(data, check, compare, columns, score):
                        columns=['a', 'b', 'items', *columns, 'low', 'high'])
     return out.astype(dict.fromkeys(['items', columns[0]], int))
 
+# %% ../../nbs/155_annotate.structured_agreement.ipynb #72c90545
 def _interval_of_share(g, top, bottom, n=500):
     "A 95 % bootstrap over items of sum(top) / sum(bottom)"
     per = g.groupby('item')[[top, bottom]].sum().to_numpy(float)
@@ -73,7 +74,7 @@ def _share(a, b): return a / b.where(b > 0)
 def box_agreement(
     data, # table or records: item, annotator, and as label or value a list of boxes (`label` and `box` or `points`)
     iou:float=.5 # least overlap of a match, 0..1
-): # DataFrame, a row per pair and one for all: items, boxes, found (F1 of matching), f1 (same label too), low, high (of f1, 95 %), iou (mean)
+): # DataFrame, a row per pair and one for all: items, boxes, found (F1 of matching), f1 (same label too), low, high (95 %), iou (mean)
     "How far annotators find the same boxes. An item counts for a pair where both answered, be it with an empty list"
     def compare(x, y):
         m = match_boxes(x, y, iou)
@@ -113,7 +114,7 @@ def box_votes(
     if not rows: raise DataError('nobody drew a box')
     return Votes(pd.DataFrame(rows, columns=['item', 'annotator', 'label']))
 
-# %% ../../nbs/155_annotate.structured_agreement.ipynb #afda8d72
+# %% ../../nbs/155_annotate.structured_agreement.ipynb #c0b494e2
 def checked_span(
     s:dict # `start` and `end` (whole numbers) and `label`
 )->tuple: # (start, end, label)
@@ -124,6 +125,7 @@ def checked_span(
     if not 0 <= a < b: raise DataError(f'the span {str(s)[:80]} must have 0 <= start < end')
     return a, b, l
 
+# %% ../../nbs/155_annotate.structured_agreement.ipynb #b158c1df
 def span_segments(
     lists, # lists of spans over one text
     length:int=None # the length of the text; None: up to the last end of a span
@@ -171,4 +173,5 @@ def span_alpha(
     if not rows: raise DataError('no text with a character in it has two answers: agreement needs texts that two annotators labeled')
     n = np.array([len(r) for r in rows])
     at = np.repeat(np.arange(len(rows)), n), np.concatenate(rows)
-    return alpha_of_counts(csr_array((np.ones(n.sum()), at), shape=(len(rows), len(names))), n, np.array(size, float), 'nominal', range(len(names)))
+    counts = csr_array((np.ones(n.sum()), at), shape=(len(rows), len(names)))
+    return alpha_of_counts(counts, n, np.array(size, float), 'nominal', range(len(names)))
