@@ -5,7 +5,7 @@ import pytest
 
 pd = pytest.importorskip('pandas')
 from PIL import Image
-from pretrain_notes.annotate.interchange import Format, Item, all_formats, formats
+from pretrain_notes.annotate.interchange import Format, Item, LineError, Notes, all_formats, formats, load_json
 from pretrain_notes.annotate.label_studio import label_config, task_from_config
 from pretrain_notes.annotate.formats import read_labels, write_labels
 from pretrain_notes.annotate.formats_tables import to_dataset
@@ -692,3 +692,22 @@ def test_light_import():
     code = 'import sys, pretrain_notes.annotate.formats as f; ' \
            'bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); print(sorted(bad))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+def test_formats_are_loaded_when_looked_up():
+    "The frame imports no family; looking a format up loads all of them, and none of the heavy packages"
+    code = 'import sys; from pretrain_notes.annotate.formats import read_labels; from pretrain_notes.annotate.interchange import all_formats, formats; ' \
+           'before = sorted(formats); all_formats(); bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); ' \
+           'print(before, sorted(formats), sorted(bad))'
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert said.stdout.strip() == "[] ['coco', 'conll', 'csv', 'dataset', 'jsonl', 'labelstudio', 'voc', 'yolo'] []", said.stderr
+
+def test_line_errors_say_where(tmp_path):
+    "Files and lines are attributes; a reader that goes line by line says the line that it is at"
+    notes = Notes()
+    for b, line in ((b'[1,\n2,]', 2), (b'{"a":\n\n"\xff"}', 3), (b'[' * 100_000, 1)):
+        with pytest.raises(LineError) as e: load_json(b, 'x.json', notes)
+        assert (e.value.where, e.value.line) == ('x.json', line) and str(e.value) == f'x.json, line {line}, {e.value.why}'
+    (tmp_path/'x.jsonl').write_bytes(b'{"text": "a", "label": "x"}\n\n{"text": NaN}\n"\xff"\n')
+    report = read_labels(tmp_path/'x.jsonl', task=ClassTask(['x', 'y'])).report
+    assert report['where'].tolist() == ['x.jsonl line 3', 'x.jsonl line 4']
+    assert [d.split(', is')[0] for d in report.detail] == ['x.jsonl, line 3', 'x.jsonl, line 4']
