@@ -247,14 +247,14 @@ def _weight_matrix(w, k):
         raise DataError(f'weights for {k} classes are a symmetric {k} x {k} matrix of agreement from 0 to 1, with 1 on the diagonal')
     return w
 
-def _numbers_of_classes(v, what):
+def _check_order(v, what):
     "Raise `DataError` if the order of the labels is not known"
     if not v.ordered: raise DataError(f'{what} needs the order of the labels: give `Votes` the `classes=` in order, e.g. low, middle, high')
 
-def _agreement_by_kind(v, kind):
+def _weights_for(v, kind):
     "`agreement_weights` of these votes"
     w = agreement_weights(kind, v.classes)
-    if isinstance(kind, str): _numbers_of_classes(v, f'the weight {kind!r}')
+    if isinstance(kind, str): _check_order(v, f'the weight {kind!r}')
     return w
 
 # %% ../../nbs/150_annotate.agreement.ipynb #92d6ec8e
@@ -291,12 +291,12 @@ def cohen_kappa(
     weights=None # how much two labels agree, see `agreement_weights`
 )->float: # 1: full agreement, 0: as by chance; nan if chance alone agrees fully
     "Cohen's kappa, weighted (Cohen 1960, 1968). Raises `DataError` for more than two annotators"
-    if isinstance(votes, np.ndarray) and votes.ndim == 2 and len(set(votes.shape)) == 1: table, w = _kappa_of_table(votes, weights)
-    else: table, w = _pair_table(v := as_votes(votes)), _agreement_by_kind(v, weights)
+    if isinstance(votes, np.ndarray) and votes.ndim == 2 and len(set(votes.shape)) == 1: table, w = _checked_counts(votes, weights)
+    else: table, w = _pair_table(v := as_votes(votes)), _weights_for(v, weights)
     p = table / table.sum()
     return _beyond_chance((w * p).sum(), (w * np.outer(p.sum(1), p.sum(0))).sum())
 
-def _kappa_of_table(table, weights):
+def _checked_counts(table, weights):
     "A table of counts, checked, and weights for it"
     if table.dtype.kind not in 'biuf' or not (table >= 0).all() or not table.sum() > 0:
         raise DataError('a square array is read as a table of counts, and these are none: give votes as `Votes(...)`')
@@ -322,10 +322,10 @@ def fleiss_kappa(
 # %% ../../nbs/150_annotate.agreement.ipynb #9d66f44f
 levels = ('nominal', 'ordinal', 'interval', 'ratio')   # what labels may be
 
-def _scale(v, level):
+def _check_level(v, level):
     "Raise `DataError` for an unknown level, or an order that is not known"
     if level not in levels: raise DataError(f'there is no level {level!r}{did_you_mean(level, levels)}')
-    if level == 'ordinal': _numbers_of_classes(v, 'the level ordinal')
+    if level == 'ordinal': _check_order(v, 'the level ordinal')
 
 def _distances(level, classes, n):
     "Squared distances of the classes; `n` of each, for ranks"
@@ -346,7 +346,7 @@ def krippendorff_alpha(
 )->float: # 1: full agreement, 0: as by chance, below 0: less; nan if all labels are the same
     "Krippendorff's alpha (Krippendorff 2011)"
     v = as_votes(votes)
-    _scale(v, level)
+    _check_level(v, level)
     if len(v.classes) > 5000: raise DataError(f'{len(v.classes):,} different labels are too many to compare each with each: round them')
     c, n = _items_with_two(v)
     return alpha_of_counts(c, n, np.ones(len(n)), level, v.classes)
@@ -375,7 +375,7 @@ def gwet_ac(
 )->float: # 1: full agreement, 0: as by chance
     "Gwet's AC1 or AC2 (Gwet 2008; 2014, chapter 5)"
     v = as_votes(votes)
-    w, c, k = _agreement_by_kind(v, weights), v.counts(), len(v.classes)
+    w, c, k = _weights_for(v, weights), v.counts(), len(v.classes)
     if k < 2: return float('nan')
     n = np.asarray(c.sum(1)).ravel()
     p = (1 / n[n > 0]) @ c[n > 0] / (n > 0).sum()
@@ -433,7 +433,7 @@ def agreement(
     "Every coefficient that applies, with its 95 % interval over items. Raises `DataError` for another level, or an unknown order"
     import pandas as pd
     v, w = as_votes(votes), dict(ordinal='ordinal', interval='quadratic', ratio='ratio').get(level)
-    _scale(v, level)
+    _check_level(v, level)
     fs = {'percent agreement': percent_agreement, f"Cohen's kappa{', weighted' if w else ''}": lambda v: cohen_kappa(v, w),
           "Fleiss' kappa": fleiss_kappa, f"Krippendorff's alpha, {level}": lambda v: krippendorff_alpha(v, level),
           f"Gwet's AC{2 if w else 1}": lambda v: gwet_ac(v, w)}
@@ -480,7 +480,7 @@ def plot_pairwise(self:Votes,
     return fig
 
 # %% ../../nbs/150_annotate.agreement.ipynb #9e690492
-def _others(v):
+def _other_votes(v):
     "Of each vote, how many others on the item there are, and the share of them that say the same"
     k = len(v.classes)
     key, n = v.item.astype(np.int64) * k + v.label, np.bincount(v.item)[v.item] - 1
@@ -513,7 +513,7 @@ def by_annotator(self:Votes,
 ): # DataFrame: annotator, votes, agrees (with others), top_label, top_share, seconds (median); with gold: gold_items, right, low, high
     "A row per annotator, the least agreeing first. Raises `DataError` for a gold label that is no class"
     import pandas as pd
-    _, same = _others(self)
+    _, same = _other_votes(self)
     df = pd.DataFrame(dict(a=self.annotator, same=same, right=judged_by_gold(self, gold),
                            seconds=np.nan if self.seconds is None else self.seconds))
     g, n = df.groupby('a'), np.bincount(self.annotator)
@@ -556,7 +556,7 @@ def drift(self:Votes,
     "Each annotator over time. Raises `DataError` where votes have no time"
     import pandas as pd
     if self.time is None: raise DataError('these votes have no column `time`: drift needs to know their order')
-    score = judged_by_gold(self, gold) if gold else _others(self)[1]
+    score = judged_by_gold(self, gold) if gold else _other_votes(self)[1]
     df = pd.DataFrame(dict(annotator=self.annotators[self.annotator], time=self.time, share=score))
     df = df.dropna(subset='share').sort_values('time', kind='stable')
     g = df.groupby('annotator', sort=False)
@@ -565,7 +565,7 @@ def drift(self:Votes,
     return df[['annotator', 'nth', 'share']].dropna().reset_index(drop=True)
 
 # %% ../../nbs/150_annotate.agreement.ipynb #50972040
-def _fell(g, window):
+def _fell_off(g, window):
     "Whether the interval of the last `window` votes lies below that of the votes before"
     before = g.share[g.nth <= g.nth.max() - window]
     if not len(before): return False
@@ -585,7 +585,7 @@ def plot_drift(self:Votes,
     import matplotlib.pyplot as plt
     d = self.drift(gold, window)
     groups = dict(sorted(d.groupby('annotator'), key=lambda g: -len(g[1]))[:most])
-    fell = [a for a, g in groups.items() if _fell(g, window)]
+    fell = [a for a, g in groups.items() if _fell_off(g, window)]
     fig, ax = plt.subplots(figsize=(6.5, 3), layout='constrained')
     for a, g in groups.items(): ax.plot(g.nth, g.share, label=a, color='tab:red' if a in fell else 'gray', alpha=1 if a in fell else .4)
     ax.set(xlabel='votes given', ylabel=f'{"right" if gold else "others agree"} (last {window})', ylim=(0, 1.03))

@@ -103,7 +103,7 @@ def _class_numbers(labels, n_classes=None):
     return y.astype(np.int64, copy=False)
 
 # %% ../../nbs/170_annotate.issues.ipynb #0865d545
-def _fresh(estimator):
+def _unfitted_copy(estimator):
     "An unfitted copy"
     try: from sklearn.base import clone; return clone(estimator)
     except TypeError: return deepcopy(estimator)
@@ -118,7 +118,7 @@ def out_of_sample_probs(
     seed:int=0 # for the folds
 )->np.ndarray: # float64 (n, n_classes), rows sum to 1
     "Probabilities of each row from a model that was not fitted on it. Raises `DataError` for a class whose rows are all in one fold"
-    y, judge = _class_numbers(X if y is None else y, n_classes), _judge(estimator, X)
+    y, judge = _class_numbers(X if y is None else y, n_classes), _judge_of(estimator, X)
     n = X.shape[0] if hasattr(X, 'shape') else len(X)
     if n != len(y): raise DataError(f'{n} rows do not fit {len(y)} labels')
     k = n_classes or (isinstance(X, Samples) and X.vocab and len(X.vocab)) or int(y.max()) + 1
@@ -172,7 +172,7 @@ def _check_met(y, folds):
                         'the class: leave the class out, merge it with another, find more of it, or give other folds')
 
 # %% ../../nbs/170_annotate.issues.ipynb #56d54379
-def _judge(estimator, X):
+def _judge_of(estimator, X):
     "The function that asks this estimator, or a function that trains a Learner"
     if not hasattr(estimator, 'fit'): return _by_learner
     if isinstance(estimator, type) or not hasattr(estimator, 'predict_proba'):
@@ -190,7 +190,7 @@ def _by_estimator(estimator, X, y, out, k):
     X = X.tocsr() if hasattr(X, 'tocsr') else X
     train, test, probs = np.flatnonzero(~out), np.flatnonzero(out), np.zeros((out.sum(), k))
     with threadpool_limits(1):                       # one thread: the same figures on every machine, and no slower on small data
-        model = _fresh(estimator).fit(_safe_indexing(X, train), y[train])
+        model = _unfitted_copy(estimator).fit(_safe_indexing(X, train), y[train])
         probs[:, model.classes_] = model.predict_proba(_safe_indexing(X, test))
     return probs
 
