@@ -51,12 +51,12 @@ def test_faster_steps_reach_the_same_place():
 def test_order_of_votes_does_not_matter():
     v, _ = crowd(300)
     o = np.random.default_rng(1).permutation(len(v))
-    w = v._like(item=v.item[o], annotator=v.annotator[o], label=v.label[o])
+    w = v.with_arrays(item=v.item[o], annotator=v.annotator[o], label=v.label[o])
     for f in METHODS.values(): assert np.allclose(f(v).probs, f(w).probs, atol=1e-6)
 
 def test_names_of_classes_do_not_matter():
     v, _ = crowd(300)
-    for f in METHODS.values(): assert np.allclose(f(v).probs, f(v._like(label=2 - v.label)).probs[:, ::-1], atol=1e-6)
+    for f in METHODS.values(): assert np.allclose(f(v).probs, f(v.with_arrays(label=2 - v.label)).probs[:, ::-1], atol=1e-6)
 
 def test_real_crowds(data_dir):
     "One setting: never more than half a point below, above both on at least two; bluebirds 97 of 108."

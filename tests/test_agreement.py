@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pretrain_notes.annotate.agreement import (
-    Votes, agreement, bootstrap_interval, box_agreement, box_votes, class_votes, cohen_kappa, fleiss_kappa, group_boxes, gwet_ac,
-    krippendorff_alpha, levels, match_boxes, percent_agreement, span_agreement, span_alpha)
+    Votes, agreement, bootstrap_interval, class_votes, cohen_kappa, fleiss_kappa, gwet_ac, krippendorff_alpha, levels, percent_agreement)
+from pretrain_notes.annotate.structured_agreement import box_agreement, box_votes, group_boxes, match_boxes, span_agreement, span_alpha
 from pretrain_notes.stats import binomial_interval
 from pretrain_notes.base import DataError
 

@@ -5,7 +5,10 @@ import pytest
 
 pd = pytest.importorskip('pandas')
 from PIL import Image
-from pretrain_notes.annotate.formats import Format, Item, formats, label_config, read_labels, task_from_config, to_dataset, write_labels
+from pretrain_notes.annotate.interchange import Format, Item, LineError, Notes, all_formats, formats, load_json
+from pretrain_notes.annotate.label_studio import label_config, task_from_config
+from pretrain_notes.annotate.formats import read_labels, write_labels
+from pretrain_notes.annotate.formats_tables import to_dataset
 from pretrain_notes.annotate.store import LabelStore
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
 from pretrain_notes.base import DataError, digest
@@ -111,7 +114,7 @@ def test_every_format_measures_its_losses(case, seed, tmp_path):
     "One answer an item, in every format: what comes back is equal, or the report names the item"
     rng = random.Random(f'{case}{seed}')
     samples, task, values = CASES[case](rng)
-    for name, f in formats.items():
+    for name, f in all_formats().items():
         if task.kind not in f.kinds: continue
         report = write_labels(samples, task, values, tmp_path/name, name)
         back = read_labels(tmp_path/name, samples=samples)
@@ -352,7 +355,7 @@ def test_fuzz(tmp_path):
     rng = random.Random(3)
     for case in ('boxes', 'spans', 'class'):
         samples, task, values = CASES[case](rng)
-        for name, f in formats.items():
+        for name, f in all_formats().items():
             if task.kind not in f.kinds: continue
             write_labels(samples, task, values, tmp_path/f'{case}{name}', name)
             main = tmp_path/f'{case}{name}'/f.files[0]
@@ -579,7 +582,7 @@ def test_split_cannot_leave_the_folder(tmp_path):
 def test_no_format_can_write_outside(tmp_path):
     "Even a format that places pictures badly"
     s, t = pictures(1), BoxTask(['a'])
-    f = formats['jsonl']
+    f = all_formats()["jsonl"]
     Format('bad', f.kinds, f.read, f.write, ['labels.jsonl'], place='../{name}')
     try:
         with pytest.raises(DataError, match='leaves the folder'): write_labels(s, t, {s[0]['id']: []}, tmp_path/'o', 'bad')
@@ -689,3 +692,22 @@ def test_light_import():
     code = 'import sys, pretrain_notes.annotate.formats as f; ' \
            'bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); print(sorted(bad))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+def test_formats_are_loaded_when_looked_up():
+    "The frame imports no family; looking a format up loads all of them, and none of the heavy packages"
+    code = 'import sys; from pretrain_notes.annotate.formats import read_labels; from pretrain_notes.annotate.interchange import all_formats, formats; ' \
+           'before = sorted(formats); all_formats(); bad = {"torch", "fastai", "datasets", "transformers"} & set(sys.modules); ' \
+           'print(before, sorted(formats), sorted(bad))'
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert said.stdout.strip() == "[] ['coco', 'conll', 'csv', 'dataset', 'jsonl', 'labelstudio', 'voc', 'yolo'] []", said.stderr
+
+def test_line_errors_say_where(tmp_path):
+    "Files and lines are attributes; a reader that goes line by line says the line that it is at"
+    notes = Notes()
+    for b, line in ((b'[1,\n2,]', 2), (b'{"a":\n\n"\xff"}', 3), (b'[' * 100_000, 1)):
+        with pytest.raises(LineError) as e: load_json(b, 'x.json', notes)
+        assert (e.value.where, e.value.line) == ('x.json', line) and str(e.value) == f'x.json, line {line}, {e.value.why}'
+    (tmp_path/'x.jsonl').write_bytes(b'{"text": "a", "label": "x"}\n\n{"text": NaN}\n"\xff"\n')
+    report = read_labels(tmp_path/'x.jsonl', task=ClassTask(['x', 'y'])).report
+    assert report['where'].tolist() == ['x.jsonl line 3', 'x.jsonl line 4']
+    assert [d.split(', is')[0] for d in report.detail] == ['x.jsonl, line 3', 'x.jsonl, line 4']

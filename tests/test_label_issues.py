@@ -153,8 +153,8 @@ def test_issues_as_table_and_order():
     assert len(found) == 1797 and (found.row[found.flagged].to_numpy() == found.rows).all()
     assert (found.score[found.flagged].diff().dropna() <= 0).all()
     ids = s['id'].to_pylist()
-    assert found.items == [ids[i] for i in found.rows] == found.table.item[:len(found.rows)].tolist()
-    assert found.head(7).row.tolist() == found.table.head(7).row.tolist() and len(found.head(1000)) == 1000
+    assert found.items == [ids[i] for i in found.rows] == found.table().item[:len(found.rows)].tolist()
+    assert found.head(7).row.tolist() == found.table().head(7).row.tolist() and len(found.head(1000)) == 1000
     assert find_label_issues(given, p).items == found.rows.tolist()
     for r in issue_rankings:
         score = find_label_issues(given, p, rank_by=r).score
@@ -163,7 +163,7 @@ def test_issues_as_table_and_order():
 def test_nothing_to_find():
     y = np.arange(50) % 5
     found = find_label_issues(y, np.eye(5)[y] * .9 + .02)
-    assert not len(found.rows) and found.items == [] and len(found.table) == 50 and 'flagged' in repr(found)
+    assert not len(found.rows) and found.items == [] and len(found.table()) == 50 and 'flagged' in repr(found)
     assert np.isnan(noise_profile(y, np.eye(5)[y] * .9 + .02)['spread'])
 
 def test_every_class_but_one_is_unused():
@@ -194,7 +194,7 @@ def test_input_is_left_as_it_was():
     p = rng.dirichlet(np.ones(4), 300); y = rng.integers(4, size=300)
     before, labels = p.copy(), y.copy()
     for f in issue_filters:
-        for r in issue_rankings: find_label_issues(y, p, f, r).table
+        for r in issue_rankings: find_label_issues(y, p, f, r).table()
     assert (p == before).all() and (y == labels).all()
     read_only = p.copy(); read_only.flags.writeable = False
     assert (find_label_issues(y, read_only).rows == find_label_issues(y, np.asfortranarray(p)).rows).all()
@@ -286,7 +286,7 @@ def test_conflicts():
     texts = Samples.from_rows([dict(text=t, label=l) for t, l in
         [('Hello  there', 'a'), ('hello there', 'b'), ('Good bye', 'a'), ('good bye', 'a'), ('other', 'b'), ('HELLO there', None)]])
     found = find_label_conflicts(texts)
-    assert found.rows.tolist() == [0, 1] and found.items == texts['id'].to_pylist()[:2] and found.table.flagged.sum() == 2
+    assert found.rows.tolist() == [0, 1] and found.items == texts['id'].to_pylist()[:2] and found.table().flagged.sum() == 2
     near = find_label_conflicts(texts, np.array([[0.], [9], [5], [5.01], [5.02], [40]]), within=1.)
     assert set(near.rows) == {0, 1, 2, 3, 4}
     with pytest.raises(DataError, match='finite features'): find_label_conflicts(texts, np.full((6, 2), np.nan))
@@ -314,7 +314,7 @@ def test_multilabel_equals_cleanlab(seed):
         assert jaccard(units.reshape(y.shape), want) >= .99, f
     found = find_multilabel_issues(lists, p)
     assert set(found.items) == set(np.flatnonzero(theirs.find_label_issues(lists, p, n_jobs=1)))
-    per_item = found.table.groupby('sample').score.max().sort_index()
+    per_item = found.table().groupby('sample').score.max().sort_index()
     assert average_precision_score(wrong.any(1), per_item) >= average_precision_score(wrong.any(1), 1 - rank.get_label_quality_scores(lists, p)) - .01
 
 def test_structured_issues_name_their_items():
@@ -327,10 +327,10 @@ def test_structured_issues_name_their_items():
     boxes, seen = some_boxes(0, 300)
     for found, of in ((find_multilabel_issues(y, p, ids=ids), 'sample'), (find_box_issues(boxes, seen, ids=ids), 'sample'),
                       (find_token_issues(rng.integers(3, size=(300, 2)).tolist(), probs.reshape(300, 2, 3), ids=ids), 'sentence')):
-        for t in (found.table, found.head(5)): assert t.item.tolist() == ids[t[of]].tolist()
-        assert found.items == list(dict.fromkeys(found.table.item[:len(found.rows)]))
+        for t in (found.table(), found.head(5)): assert t.item.tolist() == ids[t[of]].tolist()
+        assert found.items == list(dict.fromkeys(found.table().item[:len(found.rows)]))
     found = find_multilabel_issues(y, p)
-    assert 'item' not in found.table
+    assert 'item' not in found.table()
     top, texts = found.head(6), Samples.from_rows([dict(text=f'text {i}') for i in range(300)])
     shown = show_issues(texts, found, 6)
     assert shown.text.tolist() == [f'text {i}' for i in top['sample']] and shown.label[0] in [f'{c}: {a}' for c in range(4) for a in ('yes → no', 'no → yes')]

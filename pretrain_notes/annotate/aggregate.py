@@ -13,15 +13,17 @@ __all__ = ['crowds', 'simulate_votes', 'Consensus', 'majority', 'one_coin', 'daw
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from .agreement import Votes, _answers, _gold, _say, _segments, _span, _votes, box_xyxy, group_boxes
+from .agreement import Votes, judged_by_gold, plain_repr, as_votes
+from .structured_agreement import lists_by_annotator, span_segments, checked_span, group_boxes
+from .shapes import box_xyxy
 from ..stats import binomial_interval
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, load_yaml
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #289f9d7d
 def simulate_votes(
     truth, # int (n,), true class of each item
     confusions, # float (annotators, classes, classes), rows the truth, each row summing to 1
-    votes:int=5, # how many different annotators an item, drawn evenly
+    votes:int=5, # how many different annotators per item, drawn evenly
     seed:int=0 # the same seed gives the same votes
 )->Votes: # with annotators a0, a1, ...
     "Votes of annotators whose confusions are known, each independent of the others given the truth"
@@ -44,7 +46,7 @@ class Consensus:
         method:str, # how they were made
         expected=None, # (annotators, labels as seen, pair numbers) and counts; what `confusion` needs
         steps:int=1, # iterations
-        loglik:float=float('nan') # log-likelihood a vote
+        loglik:float=float('nan') # log-likelihood per vote
     ): store_attr()
     @property
     def labels(self): return self.votes.classes[self.probs.argmax(1)] # an Index, the most probable class of each item
@@ -52,7 +54,7 @@ class Consensus:
     def accuracy(self,
         gold:dict # item to true label
     )->float: # 0..1; a tie counts for its share
-        "The share of gold items that are right. Raises `DataError` where no gold item is among the votes, or a gold label is no class"
+        "The share of gold items that are right. Raises `DataError` if no gold item is among the votes, or a gold label is no class"
         return float(self.right(gold).mean())
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #ff16e191
@@ -63,15 +65,16 @@ def right(self:Consensus,
     "How each gold item is graded. Raises `DataError` as `accuracy` does"
     at, y = self.votes.items.get_indexer(list(gold)), self.votes.classes.get_indexer(list(gold.values()))
     if (bad := (y < 0) & (at >= 0)).any():
-        raise DataError(f'the gold label {_say(list(gold.values())[bad.argmax()])} is none of the classes')
+        raise DataError(f'the gold label {plain_repr(list(gold.values())[bad.argmax()])} is none of the classes')
     if not (at >= 0).any(): raise DataError('none of the gold items has a vote: check their ids')
     p, y = self.probs[at[at >= 0]], y[at >= 0]
     top = p >= p.max(1, keepdims=True) - 1e-9
     return top[np.arange(len(y)), y] / top.sum(1)
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #1c0436be
 @patch
 def table(self:Consensus): # DataFrame: item, label, probability, disagreement (share of votes for other labels; nan without votes), votes
-    "One row an item, in the order of the items"
+    "A row per item, in the order of the items"
     import pandas as pd
     v, y = self.votes, self.probs.argmax(1)
     n = np.bincount(v.item, minlength=len(v.items))
@@ -79,6 +82,7 @@ def table(self:Consensus): # DataFrame: item, label, probability, disagreement (
     return pd.DataFrame(dict(item=v.items, label=v.classes[y], probability=self.probs.max(1),
                              disagreement=1 - same / np.where(n, n, np.nan), votes=n))
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #e6093352
 @patch
 def __repr__(self:Consensus):
     return f'Consensus by {self.method}: {len(self.probs):,} items, mean top probability {self.probs.max(1).mean():.3f}'
@@ -89,7 +93,7 @@ def majority(
     weights=None # None: one each; a dict annotator to weight (0 or more, all annotators); 'agreement': how often the majority says the same
 )->Consensus: # probabilities are shares of the votes; without votes all classes are equal
     "Majority, plain or weighted. Raises `DataError` for missing or negative weights"
-    v = _votes(votes)
+    v = as_votes(votes)
     w, k = None if weights is None else _weights(v, weights)[v.annotator], len(v.classes)
     p = np.bincount(v.item * k + v.label, w, len(v.items) * k).reshape(-1, k).astype(float)
     n = p @ np.ones(k)
@@ -97,25 +101,27 @@ def majority(
     p /= n[:, None]
     return Consensus(v, p, 'majority' if weights is None else 'weighted majority')
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #0df21ecc
 def _mean_by(v, x):
     "The mean of a figure of each vote, for each annotator; nan without votes"
     n = np.bincount(v.annotator, minlength=len(v.annotators))
     return np.divide(np.bincount(v.annotator, x, len(n)), n, out=np.full(len(n), np.nan), where=n > 0)
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #4a58c227
 def _weights(v, weights):
-    "One weight an annotator"
+    "One weight per annotator"
     if isinstance(weights, str) and weights == 'agreement':
         p = majority(v).probs
         return _mean_by(v, p[v.item, v.label] >= p.max(1)[v.item])
     if not isinstance(weights, dict): raise DataError("weights are a dict of annotator to weight, or 'agreement'")
-    if missing := [a for a in v.annotators if a not in weights]: raise DataError(f'annotator {_say(missing[0])} has no weight')
+    if missing := [a for a in v.annotators if a not in weights]: raise DataError(f'annotator {plain_repr(missing[0])} has no weight')
     w = np.array([weights[a] for a in v.annotators], float)
     if not (np.isfinite(w) & (w >= 0)).all(): raise DataError('weights must be finite and not negative')
     return w
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #77c84d9b
-def _positive(iterations=1, **settings):
-    "Raise for settings that must be above 0 and are not"
+def _check_positive(iterations=1, **settings):
+    "Raise `DataError` for settings that must be above 0 and are not"
     if not iterations >= 1: raise DataError(f'iterations must be 1 or more, not {iterations}')
     for name, x in settings.items():
         if not 0 < x < np.inf: raise DataError(f'{name} must be above 0, not {x}: without imaginary votes one surprise decides everything')
@@ -132,10 +138,10 @@ def one_coin(
     tol:float=1e-5, # stop when no probability changes by more
     iterations:int=200 # at most
 )->Consensus:
-    "One skill an annotator, by EM (Zhang, Chen, Zhou & Jordan 2016, section 2). Raises `DataError` for a prior that is not positive"
+    "One skill per annotator, by EM (Zhang, Chen, Zhou & Jordan 2016, section 2). Raises `DataError` for a prior that is not positive"
     from scipy.sparse import coo_array
-    _positive(iterations, prior=prior)
-    v = _votes(votes)
+    _check_positive(iterations, prior=prior)
+    v = as_votes(votes)
     k, t, n = len(v.classes), majority(v).probs, np.bincount(v.annotator, minlength=len(v.annotators))
     for step in range(1, iterations + 1):
         right = (np.bincount(v.annotator, t[v.item, v.label], len(n)) + prior) / (n + 2 * prior)
@@ -182,11 +188,12 @@ def log_confusion(self:_Said,
     total = self.totals(c) + (self.unseen * prior)[:, None]
     return np.log(c / total[self.annotator])
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #3a1f560a
 @patch
 def posterior(self:_Said,
     logc, # (pairs, classes), from `log_confusion`
     p # (classes,), share of each class
-)->tuple: # (q, log-likelihood a vote); the probabilities of an item are q * p
+)->tuple: # (q, log-likelihood per vote); the probabilities of an item are q * p
     "The E-step"
     q, shift = self.s @ logc, 0.
     if self.most * logc.min() < -600:                # only then could all of a row underflow
@@ -199,20 +206,25 @@ def posterior(self:_Said,
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #d60a6aaa
 @patch
-def further(self:_Said, at, to, step):
+def further(self:_Said,
+    at, # (pairs, classes), log confusions before the step
+    to, # those after it
+    step:float # how far to go, 1: as far as `to`
+)->np.ndarray: # (pairs, classes)
     "Beyond `to`, as seen from `at`; as much stays for labels never used as in `to`"
     x = at + step * (to - at)
     return x + np.log(self.totals(np.exp(to)) / self.totals(np.exp(x)))[self.annotator]
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #c3976a5d
 def dawid_skene(
     votes, # `Votes`, or what it is made of
-    prior:float=1e-2, # imaginary votes on each label, for each true class; more of it for few votes an annotator
-    tol:float=1e-7, # stop when the log-likelihood a vote rises by less
+    prior:float=1e-2, # imaginary votes on each label, for each true class; more of it for few votes per annotator
+    tol:float=1e-7, # stop when the log-likelihood per vote rises by less
     iterations:int=500 # at most
 )->Consensus: # `confusion` and `skill` come with it
-    "A confusion matrix an annotator, by EM (Dawid & Skene 1979). Raises `DataError` for a prior that is not positive"
-    _positive(iterations, prior=prior)
-    v = _votes(votes)
+    "A confusion matrix per annotator, by EM (Dawid & Skene 1979). Raises `DataError` for a prior that is not positive"
+    _check_positive(iterations, prior=prior)
+    v = as_votes(votes)
     said, q, one, n = _Said(v), majority(v).probs, np.ones(len(v.items)), len(v.items)
     p, old, at, step = np.ones(q.shape[1]), -np.inf, None, 1.
     for i in range(1, iterations + 1):
@@ -235,12 +247,13 @@ def confusion(self:Consensus,
     if self.expected is None: raise DataError(f'{self.method} knows no confusions: use dawid_skene or hierarchical_ds')
     v, (said, counts) = self.votes, self.expected
     if annotator not in v.annotators:
-        raise DataError(f'there is no annotator {_say(annotator)}{did_you_mean(annotator, list(v.annotators[:1000]))}')
+        raise DataError(f'there is no annotator {plain_repr(annotator)}{did_you_mean(annotator, list(v.annotators[:1000]))}')
     k, rows = len(v.classes), said.who == v.annotators.get_loc(annotator)
     m = np.full((k, k), counts.min())
     m[:, said.label[rows]] = counts[rows].T
     return pd.DataFrame(m / m.sum(1, keepdims=True), index=v.classes, columns=v.classes)
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #a6523fb7
 @patch
 def skill(self:Consensus): # a Series annotator to skill 0..1
     "How often each annotator says the most probable class, weighted by its probability"
@@ -271,23 +284,36 @@ def plot_confusions(self:Consensus,
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #8a2ac623
 @patch
-def crowd(self:_Said, counts):
-    "The confusion of all together, (classes, labels), rows sum to 1; and how often all are right"
+def crowd(self:_Said,
+    counts # (pairs, classes), expected number of votes
+)->tuple: # ((classes, labels), rows sum to 1; how often all are right)
+    "The confusion of all annotators together"
     k = counts.shape[1]
     m = np.stack([np.bincount(self.label, c, k) for c in counts.T]) + 1 / k
     return m / m.sum(1, keepdims=True), m.trace() / m.sum()
 
-def _even(right, k): return np.where(np.eye(k, dtype=bool), right, (1 - right) / max(k - 1, 1))
+# %% ../../nbs/160_annotate.aggregate.ipynb #5f6528d4
+def _even_errors(right, k):
+    "A confusion matrix of somebody who errs evenly"
+    return np.where(np.eye(k, dtype=bool), right, (1 - right) / max(k - 1, 1))
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #49c026a4
 @patch
-def detectors(self:_Said, n=10):
-    "The pairs of annotators with one label only, where such annotators give most of the votes; else none"
+def detectors(self:_Said,
+    n:int=10 # only annotators with at least so many votes
+)->np.ndarray: # bool (pairs,)
+    "The pairs of annotators with one label only, if such annotators give most of the votes; else none"
     one = self.votes.one_sided(n)
     return one[self.who] & (one[self.votes.annotator].mean() > .5)
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #22967ada
 @patch
-def spoke(self:_Said, counts, pairs, choice):
-    "Log of how much more often these annotators speak where a class is true than anybody does; `choice` votes say that they do not choose"
+def spoke(self:_Said,
+    counts, # (pairs, classes), expected number of votes
+    pairs, # bool (pairs,), whose
+    choice:float # so many votes say that annotators do not choose when to speak
+)->np.ndarray: # (pairs, classes), a logarithm
+    "How much more often these annotators speak of items of a class than anybody does"
     q = (counts.sum(0) + 1) / (counts.sum() + counts.shape[1])
     c = counts[pairs]
     return np.log((c + choice * q) / (c.sum(1, keepdims=True) + choice)) - np.log(q)
@@ -303,15 +329,15 @@ def hierarchical_ds(
 )->Consensus: # `confusion` and `skill` come with it
     "Dawid-Skene whose annotators are drawn from a crowd, by variational Bayes. Raises `DataError` for settings out of range"
     from scipy.special import digamma
-    _positive(iterations, strength=strength, choice=choice)
+    _check_positive(iterations, strength=strength, choice=choice)
     if not 0 <= even <= 1: raise DataError(f'even lies in 0..1, not {even}')
-    v = _votes(votes)
+    v = as_votes(votes)
     said, t = _Said(v), majority(v).probs
     only = said.detectors()
     for step in range(1, iterations + 1):
         counts = said.s.T @ t
         habit, right = said.crowd(counts)
-        c = counts + strength * ((1 - even) * habit + even * _even(right, len(habit)))[:, said.label].T
+        c = counts + strength * ((1 - even) * habit + even * _even_errors(right, len(habit)))[:, said.label].T
         logc = digamma(c.clip(.5)) - digamma(said.totals(counts) + strength)[said.annotator]
         if only.any(): logc[only] = np.log(habit[:, said.label[only]].T) + said.spoke(counts, only, choice)
         new = _softmax(said.s @ logc + np.log(t.sum(0) + 1))
@@ -334,8 +360,7 @@ def _read_crowd(name, d):
     "Table of votes and gold of a public set in folder `d`"
     import json, pandas as pd
     if name == 'bluebirds':
-        import yaml
-        said, gold = (yaml.safe_load((d/f).read_text(encoding='utf-8')) for f in ('labels.yaml', 'gt.yaml'))
+        said, gold = (load_yaml((d/f).read_text(encoding='utf-8'), f) for f in ('labels.yaml', 'gt.yaml'))
         rows = [(a, i, int(l)) for a, by in said.items() for i, l in by.items()]
         return pd.DataFrame(rows, columns=['annotator', 'item', 'label']), {i: int(y) for i, y in gold.items()}
     if name == 'cifar10n':
@@ -357,7 +382,7 @@ def load_crowd(
     name:str, # one of `crowds`
     path=None # folders to look in, as for `load_samples`; None: those of `PRETRAIN_NOTES_DATA`
 )->tuple: # (Votes, dict item to gold label)
-    "A public set of votes; a vote that is recorded twice counts once. Raises `DataError` where it is not on this machine"
+    "A public set of votes; a vote that is recorded twice counts once. Raises `DataError` if it is not on this machine"
     from pretrain_notes.datasets import data_roots
     if name not in crowds: raise DataError(f'there is no crowd {name!r}{did_you_mean(name, crowds)}')
     for root in data_roots(path):
@@ -386,10 +411,10 @@ def fuse_boxes(
     iou:float=.5, # least overlap of boxes that are one object, 0..1
     least:float=.5 # an object stands if more than this share of those who answered drew it
 ): # DataFrame: item, label, box [x, y, w, h], votes, of (who answered), same_label (share of the votes), stands
-    "One box an object from the boxes of several annotators; all groups are listed, also those that do not stand"
+    "One box per object from the boxes of several annotators; all groups are listed, also those that do not stand"
     import pandas as pd
     rows = []
-    for item, by in _answers(data, box_xyxy).items():
+    for item, by in lists_by_annotator(data, box_xyxy).items():
         for g in group_boxes(by, iou):
             x0, y0, x1, y1 = np.median([box_xyxy(b) for b in g.values()], axis=0)
             names = pd.Series([str(b['label']) for b in g.values()]).value_counts()
@@ -399,7 +424,7 @@ def fuse_boxes(
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #c4e85f78
 def _runs(on, new):
-    "First and last place of each run of `on`; where `new` is true another one begins"
+    "First and last place of each run of `on`; another one begins where `new` is true"
     first = on & (new | ~np.r_[False, on[:-1]])
     last = on & ~np.r_[on[1:] & ~first[1:], False]
     return zip(np.flatnonzero(first), np.flatnonzero(last))
@@ -412,9 +437,9 @@ def vote_spans(
     "Spans by a vote on each character, and on where they begin"
     import pandas as pd
     rows = []
-    for item, by in _answers(data, _span).items():
-        size, said = _segments(list(by.values()))
-        ends, begins = size.cumsum(), [{(a, str(l)) for a, _, l in map(_span, spans)} for spans in by.values()]
+    for item, by in lists_by_annotator(data, checked_span).items():
+        size, said = span_segments(list(by.values()))
+        ends, begins = size.cumsum(), [{(a, str(l)) for a, _, l in map(checked_span, spans)} for spans in by.values()]
         for name in sorted({l for s in said for x in s for l in x}):
             n = np.array([sum(name in s[k] for s in said) for k in range(len(size))])
             begun = np.array([sum((x, name) in b for b in begins) for x in ends - size])
@@ -425,7 +450,7 @@ def vote_spans(
 # %% ../../nbs/160_annotate.aggregate.ipynb #bcca1d3c
 def majority_accuracy(
     skill:float, # chance that a vote is right, 0..1
-    votes:int, # votes an item, 1 to 60
+    votes:int, # votes per item, 1 to 60
     classes:int=2 # number of classes
 )->float: # chance that the majority is right
     "Accuracy of a majority of independent votes whose errors are spread evenly over the other classes"
@@ -448,25 +473,25 @@ def annotators_needed(
     target:float, # accuracy that the labels should have, 0..1
     skill:float, # chance that a vote is right
     classes:int=2, # number of classes
-    most:int=31 # votes an item at most
-)->int: # votes an item, an odd number
-    "The fewest independent votes an item whose majority reaches the target. Raises `DataError` where `most` do not"
+    most:int=31 # votes per item at most
+)->int: # votes per item, an odd number
+    "The fewest independent votes per item whose majority reaches the target. Raises `DataError` if `most` do not"
     for n in range(1, most + 1, 2):
         if majority_accuracy(skill, n, classes) >= target: return n
-    raise DataError(f'with skill {skill:g}, {most} votes an item do not reach {target:g}: train the annotators, or measure more of them')
+    raise DataError(f'with skill {skill:g}, {most} votes per item do not reach {target:g}: train the annotators, or measure more of them')
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #f73e0557
 def accuracy_by_votes(
     votes, # `Votes`, or what it is made of
     gold:dict, # item to true label
-    numbers=(1, 3, 5, 7), # votes an item to try
+    numbers=(1, 3, 5, 7), # votes per item to try
     method=majority, # a function of votes that gives a `Consensus`
     draws:int=10, # how often votes are drawn
     seed:int=0 # for drawing
 ): # DataFrame: votes, accuracy, low, high (smallest and largest of the draws), independent (what `majority_accuracy` says), items
-    "How accuracy grows with votes an item, by drawing from what there is; items with too few votes are left out, and their number shows"
+    "How accuracy grows with votes per item, by drawing from what there is; items with too few votes are left out, and their number shows"
     import pandas as pd
-    v, rng, rows, one = _votes(votes), np.random.default_rng(seed), [], np.nan
+    v, rng, rows, one = as_votes(votes), np.random.default_rng(seed), [], np.nan
     per = np.bincount(v.item, minlength=len(v.items))
     for n in numbers:
         at = v.items.get_indexer(list(gold))
@@ -477,12 +502,13 @@ def accuracy_by_votes(
         rows.append((n, np.mean(got), min(got), max(got), majority_accuracy(one, n, len(v.classes)) if one == one else one, len(some)))
     return pd.DataFrame(rows, columns=['votes', 'accuracy', 'low', 'high', 'independent', 'items'])
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #dbb7b4bb
 def _draw(v, per, n, rng):
     "At most `n` votes of each item, drawn at random"
     order = np.lexsort((rng.random(len(v)), v.item))
     nth = np.arange(len(v)) - np.repeat(per.cumsum() - per, per)
     keep = order[nth < n]
-    return v._like(item=v.item[keep], label=v.label[keep], annotator=v.annotator[keep], **v._also(keep))
+    return v.only(keep)
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #f8f2667f
 def acceptance_plan(
@@ -492,7 +518,7 @@ def acceptance_plan(
     power:float=.8, # chance to accept one that is as expected, at least
     most:int=20_000 # items to check at most
 )->dict: # items to check, errors that may be found, chance that a batch as expected passes
-    "The smallest sample, and how many errors it may hold (exact binomial). Raises `DataError` where `most` items do not suffice"
+    "The smallest sample, and how many errors it may hold (exact binomial). Raises `DataError` if `most` items do not suffice"
     from scipy.stats import binom
     if not (0 < target < expect <= 1 and 0 < confidence < 1 and 0 < power < 1):
         raise DataError(f'the plan needs 0 < target < expect <= 1, these are {target:g} and {expect:g}')
@@ -523,6 +549,7 @@ def _over_items(share, n, confidence):
     trials = n.sum() if spread <= 0 or k < 2 else min(n.sum(), max(k, m * (1 - m) / max(spread / k, 1e-12)))
     return accuracy_at_least(round(m * trials), round(trials), confidence)
 
+# %% ../../nbs/160_annotate.aggregate.ipynb #158b28c9
 def _over_annotators(share, n, confidence):
     "Lower bound of a mean over annotators: Student's t, each weighing as much as they have votes"
     from scipy.stats import t
@@ -537,8 +564,8 @@ def skill_bound(
     confidence:float=.95 # of the bound
 )->tuple: # (mean skill of a vote on gold items, its lower bound)
     "How often a vote is right: the lower of a bound over items and one over annotators. Raises `DataError` as `by_annotator` does"
-    v = _votes(votes)
-    right = _gold(v, gold)
+    v = as_votes(votes)
+    right = judged_by_gold(v, gold)
     if not (on := ~np.isnan(right)).any(): raise DataError('no gold item has a vote: have the pilot label items whose answer is known')
     def shares(x): n = np.bincount(x[on]); return (np.bincount(x[on], right[on]) / n.clip(1))[n > 0], n[n > 0]
     items, people = shares(v.item), shares(v.annotator)
@@ -553,9 +580,9 @@ def labels_needed(
     target:float=.95, # accuracy that the labels should have
     confidence:float=.95 # of the bound on skill, and of the check afterwards
 )->dict: # skill (measured), skill_at_least, votes_an_item, labels, expect (accuracy), check (items), errors_allowed
-    "From measured skill to the size of a job. Raises `DataError` where the skill does not suffice, or as `skill_bound` does"
+    "From measured skill to the size of a job. Raises `DataError` if the skill does not suffice, or as `skill_bound` does"
     if not items >= 1: raise DataError(f'a job has 1 item or more, not {items}')
-    v = _votes(votes)
+    v = as_votes(votes)
     skill, low = skill_bound(v, gold, confidence)
     r = annotators_needed(target + (1 - target) / 4, low, len(v.classes))       # room above the target, or the check would be endless
     expect = majority_accuracy(low, r, len(v.classes))

@@ -1,4 +1,4 @@
-"""Several labels an item, a label a word, boxes in a picture: the same doubt, asked of every part
+"""Several labels per item, a label per word, boxes in a picture: the same doubt, asked of every part
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.structured_issues.html.md"""
 
@@ -10,13 +10,13 @@ __all__ = ['find_multilabel_issues', 'find_token_issues', 'show_token_issues', '
 # %% ../../nbs/175_annotate.structured_issues.ipynb #49536854
 import numpy as np
 
-from .agreement import box_iou, box_xyxy
-from .issues import LabelIssues, _bad_row, find_label_issues
+from .shapes import box_iou, box_xyxy
+from .issues import LabelIssues, unusable_row, find_label_issues
 from ..base import DataError, did_you_mean
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #cac0eb55
-def _found(rows, frame, n, of, ids, items):
-    "Suspicious units, `of` the item each; the table has the ids of the items where they are given"
+def _issues_of_units(rows, frame, n, of, ids, items):
+    "Suspicious units, each part of the item `of` it; if ids are given the table has those of the items"
     if ids is not None and len(ids) != items: raise DataError(f'{len(ids)} ids do not fit {items} items')
     def with_ids(r):
         df = frame(r)
@@ -25,17 +25,18 @@ def _found(rows, frame, n, of, ids, items):
     return LabelIssues(rows, with_ids, n, {u: int(of[u]) if ids is None else ids[of[u]] for u in rows.tolist()})
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #5368c9bb
-def _yes_no(labels, shape):
+def _zeros_and_ones(labels, shape):
     "Labels as a table of 0 and 1"
     if hasattr(labels, 'columns'): labels = labels.to_numpy()
     if len(labels) != shape[0]: raise DataError(f'{len(labels)} rows of labels do not fit {shape[0]} rows of probabilities')
     if isinstance(labels, np.ndarray) and (labels.ndim > 1 or labels.dtype != object): y = labels
-    else: y = np.stack([_one_row(i, row, shape[1]) for i, row in enumerate(labels)])
+    else: y = np.stack([_zeros_and_ones_of_row(i, row, shape[1]) for i, row in enumerate(labels)])
     if y.shape != shape or y.dtype.kind in 'US' or not np.isin(y, (0, 1)).all():
         raise DataError(f'labels must be 0 or 1, {shape[0]} x {shape[1]}, these are {y.dtype} of shape {y.shape}')
     return y.astype(np.int64)
 
-def _one_row(i, classes, k):
+# %% ../../nbs/175_annotate.structured_issues.ipynb #2ec4797a
+def _zeros_and_ones_of_row(i, classes, k):
     "The classes of an item as 0 and 1"
     row, out = list(classes) if np.iterable(classes) and not isinstance(classes, str) else [classes, None], np.zeros(k, np.int64)
     if any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) for c in row) or len(set(row)) < len(row):
@@ -58,13 +59,13 @@ def find_multilabel_issues(
     p = np.asarray(probs, float)
     if p.ndim != 2: raise DataError(f'probabilities must be a table (n, classes), these are of shape {p.shape}')
     bad = np.argwhere(~((p >= 0) & (p <= 1)))
-    if len(bad): raise DataError('row {}, class {}: {} is no probability'.format(*bad[0], p[tuple(bad[0])]))
-    y, k = _yes_no(labels, p.shape), p.shape[1]
+    if len(bad): raise DataError('row {}, class {}: {} is not a probability'.format(*bad[0], p[tuple(bad[0])]))
+    y, k = _zeros_and_ones(labels, p.shape), p.shape[1]
     found = [find_label_issues(y[:, c], np.stack([1 - p[:, c], p[:, c]], 1), filter_by, rank_by) for c in range(k)]
     units = np.concatenate([f.rows * k + c for c, f in enumerate(found)])
     frame = lambda u: _by_class_frame(found, np.arange(p.size) if u is None else u, u is None)
     units = units[np.argsort(-frame(units).score.to_numpy(), kind='stable')]
-    return _found(units, frame, p.size, np.arange(p.size) // k, ids, len(p))
+    return _issues_of_units(units, frame, p.size, np.arange(p.size) // k, ids, len(p))
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #97fd91b3
 def _by_class_frame(found, units, order):
@@ -83,8 +84,8 @@ def _by_class_frame(found, units, order):
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #ab8092b5
 def find_token_issues(
-    labels, # a list of sentences, each a list of class numbers, one a word
-    probs, # a list of float (words, classes), out-of-sample probabilities, one array a sentence
+    labels, # a list of sentences, each a list of class numbers, one per word
+    probs, # a list of float (words, classes), out-of-sample probabilities, one array per sentence
     filter_by:str='prune_by_noise_rate', # as in `find_label_issues`
     rank_by:str='odds', # as in `find_label_issues`
     ids=None # ids of the sentences; None: they are known by their number
@@ -96,7 +97,7 @@ def find_token_issues(
     k = next((np.shape(p)[-1] for p, m in zip(probs, sizes) if m and np.ndim(p)), 0)
     y, p = zip(*[_one_sentence(i, s, p, k) for i, (s, p) in enumerate(zip(labels, probs))])
     y, p, sentence, first = np.concatenate(y), np.concatenate(p), np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
-    if len(p) and (bad := _bad_row(p)) is not None:
+    if len(p) and (bad := unusable_row(p)) is not None:
         raise DataError(f'sentence {sentence[bad]}, word {bad - first[sentence[bad]]}: the probabilities must lie in 0..1 and sum to 1')
     words = find_label_issues(y, p, filter_by, rank_by)
     def frame(r):
@@ -104,7 +105,7 @@ def find_token_issues(
         df.insert(1, 'sentence', sentence[df.row])
         df.insert(2, 'token', df.row - first[df.sentence])
         return df
-    return _found(words.rows, frame, words.n, sentence, ids, len(sizes))
+    return _issues_of_units(words.rows, frame, words.n, sentence, ids, len(sizes))
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #d1419826
 def _one_sentence(i, labels, probs, k):
@@ -134,9 +135,9 @@ def show_token_issues(
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #e607b8b4
 def _similarity(a, b, iou):
-    "Overlap and nearness of the centres"
-    centre = lambda x: (x[:, :2] + x[:, 2:]) / 2
-    return .9 * iou + .1 * np.exp(-.1 * np.linalg.norm(centre(a)[:, None] - centre(b), axis=2))
+    "Overlap and nearness of the centers"
+    center = lambda x: (x[:, :2] + x[:, 2:]) / 2
+    return .9 * iou + .1 * np.exp(-.1 * np.linalg.norm(center(a)[:, None] - center(b), axis=2))
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #dc9b8750
 def _boxes(many, what, classes=None, scores=False):
@@ -150,10 +151,12 @@ def _boxes(many, what, classes=None, scores=False):
             raise DataError(f'image {i}: {what} boxes need {needs}, this is {str(d)[:80]}') from None
     return out
 
+# %% ../../nbs/175_annotate.structured_issues.ipynb #f0c9e9d5
 def _one_image(d, what, classes, scores):
+    "Boxes, class numbers and scores of one image as arrays, checked"
     if isinstance(d, (list, tuple)):
         d = dict(boxes=[box_xyxy(s) for s in d], labels=[s['label'] for s in d], scores=[s.get('score') for s in d])
-    b, l = np.asarray(d['boxes'], float), _numbers(d['labels'], what, classes)
+    b, l = np.asarray(d['boxes'], float), _numbers_of_names(d['labels'], what, classes)
     b = b.reshape(0, 4) if not b.size else b
     s = np.asarray(d['scores'], float) if scores else np.ones(len(l))
     if b.ndim != 2 or b.shape[1] != 4: raise DataError(f'{what} boxes must be of shape (m, 4), these are of shape {b.shape}')
@@ -163,8 +166,8 @@ def _one_image(d, what, classes, scores):
     return b, l, s
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #1e26798e
-def _numbers(labels, what, classes):
-    "Class numbers of boxes, from their names where `classes` are given"
+def _numbers_of_names(labels, what, classes):
+    "Class numbers of boxes; if `classes` are given, from their names"
     l = np.asarray(labels)
     if not l.size: return np.zeros(0, int)
     if l.dtype.kind in 'UO':
@@ -190,6 +193,7 @@ def _matched(boxes, scores, given):
         found[best[i]] |= hit[i]
     return hit
 
+# %% ../../nbs/175_annotate.structured_issues.ipynb #62e500b5
 def _average_precision(hit, scores, n):
     "The area below precision over recall, mean over IoU thresholds"
     hit = hit[np.argsort(-scores)]
@@ -199,6 +203,7 @@ def _average_precision(hit, scores, n):
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, axis=0) * precision).sum(0).mean())
 
+# %% ../../nbs/175_annotate.structured_issues.ipynb #784d8293
 def _limits(given, predicted):
     "Class to the score below which its boxes are flagged: a fifth of its average precision"
     out, unknown = {}, []
@@ -214,8 +219,8 @@ def _limits(given, predicted):
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #c29d720f
 def _image_scores(given, predicted, sim, iou, lowest):
-    "Scores 0 (wrong) .. 1 (fine): overlooked for each prediction (nan where it does not apply), swapped and moved for each given box"
-    (b, l, _), (pb, pl, ps) = given, predicted
+    "Scores 0 (wrong) .. 1 (fine): overlooked for each prediction (nan if it does not apply), swapped and moved for each given box"
+    (b, l, _), (_, pl, ps) = given, predicted
     same = l[:, None] == pl
     def best(ok, axis): return np.where(ok, sim, -1).max(axis, initial=-1)
     near = best(same, 0)
@@ -227,7 +232,7 @@ def _image_scores(given, predicted, sim, iou, lowest):
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #24c60841
 def _soft_min(s):
-    "A smooth minimum of scores, 1 where there are none"
+    "A smooth minimum of scores, 1 if there are none"
     s = s[~np.isnan(s)]
     w = np.exp((s.min(initial=1) - s) / .1)
     return float(w @ s / w.sum()) if len(s) else 1.
@@ -238,10 +243,10 @@ def _image_score(scores):
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #c39a31f3
 def find_box_issues(
-    labels, # one an image: {'boxes': (m, 4) as x1, y1, x2, y2 in pixels, 'labels': (m,)}, or [{label, box: [x, y, width, height]}, ...]
+    labels, # one per image: {'boxes': (m, 4) as x1, y1, x2, y2 in pixels, 'labels': (m,)}, or [{label, box: [x, y, width, height]}, ...]
     predictions, # the same with 'scores' (m,) 0..1, by a detector that was not trained on this image (torchvision's format)
     ids=None, # ids of the images; None: they are known by their number
-    classes=None # class names in order, where labels are names; None: they are class numbers
+    classes=None # class names in order, if labels are names; None: they are class numbers
 )->LabelIssues: # units are boxes; as a table: row, item, sample, problem, box, given, suggested, score (0 fine .. 1 wrong), flagged
     "Boxes that were overlooked, swapped or moved (ObjectLab); images stand worst first. Raises `DataError` that names the image"
     import pandas as pd
@@ -259,7 +264,7 @@ def find_box_issues(
     df.insert(0, 'row', np.arange(len(df)))
     df, flagged = df.drop(columns='image_score'), np.flatnonzero(df.flagged)
     of = df['sample'].to_numpy(int)
-    return _found(flagged, lambda r: (df if r is None else df.iloc[r]).copy(), len(df), of, ids, len(given))
+    return _issues_of_units(flagged, lambda r: (df if r is None else df.iloc[r]).copy(), len(df), of, ids, len(given))
 
 # %% ../../nbs/175_annotate.structured_issues.ipynb #04587f86
 def _box_rows(i, given, predicted, sim, scores, limit):
