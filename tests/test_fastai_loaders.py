@@ -33,7 +33,8 @@ def samples(): return digits()[:400].split(valid=.3, test=.2, seed=0)
 def net(dls): return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, dls.c))
 def in_memory(s, augment=None, **kw): return s.dataloaders(bs=32, augment=augment, device='cpu', **kw)
 def streamed(s, augment=None, **kw): return stream_dataloaders(s, bs=32, augment=augment, device='cpu', **kw)
-def item_by_item(s, augment=None, **kw): return s.dataloaders(bs=32, item_tfms=Resize(8), batch_tfms=augment, device='cpu', num_workers=0, **kw)
+def item_by_item(s, augment=None, **kw):
+    return s.dataloaders(bs=32, item_tfms=Resize(8), batch_tfms=augment, device='cpu', num_workers=0, **kw)
 
 Kind = namedtuple('Kind', 'data dls net augment one forms')      # forms: functions of a row that give what `predict` takes
 def row(s, i): return s[i]
@@ -118,8 +119,8 @@ def test_test_dl(learn, data):
     dl = learn.dls.test_dl(s)
     p, y = learn.get_preds(dl=dl)
     assert torch.equal(plain(y), y_of(s)) and abs(learn.validate(dl=dl)[1] - float((p.argmax(1) == y).float().mean())) < 1e-6
-    for dl in (learn.dls.test_dl(s, with_labels=False), learn.dls.test_dl(s.drop('label')), learn.dls.test_dl([s[i] for i in range(len(s))]),
-               learn.dls.test_dl(s.with_column('label', [None] * len(s)))):
+    bare = s.drop('label'), [s[i] for i in range(len(s))], s.with_column('label', [None] * len(s))
+    for dl in (learn.dls.test_dl(s, with_labels=False), *map(learn.dls.test_dl, bare)):
         assert len(dl.one_batch()) == 1
         q, none = learn.get_preds(dl=dl)
         assert none is None and torch.allclose(p, q)
@@ -138,7 +139,8 @@ def test_predict(kind, learn, data):
     x = plain(x).float()
     assert (x * (255 if x.max() <= 1 else 1) - torch.from_numpy(s[:1].images())).abs().max() <= 1.01
 
-@pytest.mark.parametrize('what, says', [(3, 'is no image'), (np.zeros((8, 8)), 'must be uint8'), ('nowhere.png', 'cannot be read'), (np.zeros(8, 'uint8'), 'is no image')])
+@pytest.mark.parametrize('what, says', [(3, 'is no image'), (np.zeros((8, 8)), 'must be uint8'), ('nowhere.png', 'cannot be read'),
+                                        (np.zeros(8, 'uint8'), 'is no image')])
 def test_predict_what_is_no_image(learn, what, says):
     with pytest.raises(DataError, match=says): learn.predict(what)
 
@@ -249,7 +251,7 @@ def test_callbacks(fresh, tmp_path):
     import pandas as pd
     fresh.fit_one_cycle(3, 1e-2, cbs=[SaveModelCallback(), CSVLogger(), EarlyStoppingCallback(min_delta=100., patience=1)])
     log = pd.read_csv(tmp_path/'history.csv')
-    assert len(log) == 2 and (tmp_path/'models/model.pth').exists()                          # no epoch is better by 100: stopped after the second
+    assert len(log) == 2 and (tmp_path/'models/model.pth').exists()      # no epoch is better by 100: stopped after the second
     best = float(log.valid_loss.min())
     assert abs(float(fresh.validate()[0]) - best) < 1e-3
 

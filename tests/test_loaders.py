@@ -23,7 +23,7 @@ CPU = dict(device='cpu')
 
 # ---------------------------------------------------------------- the lean way gives what fastai's pipeline gives
 @pytest.mark.parametrize('c', [1, 3])
-def test_normalised_as_fastai(c):
+def test_normalized_as_fastai(c):
     dls = samples(c=c).dataloaders(bs=8, **CPU)
     ds, after = dls.valid_ds, dls.valid.after_batch
     assert dls.valid._lean_plan() is not None
@@ -152,14 +152,14 @@ def test_no_images():
     with pytest.raises(DataError, match='3 images have 2 targets'): ImageTensors(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.zeros(2))
 
 def test_four_channels():
-    "Any number of channels is loaded; an augmentation of colours says what it needs."
+    "Any number of channels is loaded; an augmentation of colors says what it needs."
     x = torch.randint(0, 255, (20, 4, 8, 8), dtype=torch.uint8)
     make = lambda: (ImageTensors(x, torch.arange(20)), ImageTensors(x, torch.arange(20)))
     assert tensor_dataloaders(*make(), bs=5, **CPU).one_batch()[0].shape == (5, 4, 8, 8)
     with pytest.raises(DataError, match='these have 4'): tensor_dataloaders(*make(), bs=5, augment=simclr_augment(), **CPU).one_batch()
 
 def test_augment_where_it_does_not_belong():
-    "After normalisation the range is another: said, not clamped away."
+    "After normalization the range is another: said, not clamped away."
     dls = digits()[:200].dataloaders(bs=16, **CPU)
     x = dls.one_batch()[0]
     with pytest.raises(DataError, match='augment before normalizing'): simclr_augment()(x, split_idx=0)
@@ -188,7 +188,7 @@ def test_a_test_set_item_by_item():
     assert x.shape == (3, 1, 12, 12) and y.tolist() == [1, 1, 1]
     with pytest.raises(DataError, match="class 'oval' does not occur"): dls.test_dl(s.with_column('shape', ['oval'] * 50))
 
-def test_normalised_once():
+def test_normalized_once():
     own = Normalize.from_stats([.5], [.25], dim=1, ndim=4, cuda=False)
     dls = samples().dataloaders(bs=8, batch_tfms=own, **CPU)
     assert torch.allclose(next(iter(dls.valid))[0], (dls.valid_ds.x / 255 - .5) / .25, atol=1e-5)

@@ -198,15 +198,15 @@ def test_grocery(data_dir):
     assert len(s) == 711 and sum(len(b[-1]) for b in dls.valid) == 711 and not len(dls.valid.quarantined)
 
 # ---------------------------------------------------------------- classes are what their names say
-def colours(root, **classes):
-    "Images of one grey a class."
-    for name, (grey, n) in classes.items():
+def colors(root, **classes):
+    "Images of one gray per class."
+    for name, (gray, n) in classes.items():
         (root/name).mkdir(parents=True)
-        for i in range(n): Image.new('L', (8, 8), grey).save(root/name/f'{i}.png')
+        for i in range(n): Image.new('L', (8, 8), gray).save(root/name/f'{i}.png')
     return root
 
 def test_fewer_classes(tmp_path):
-    train, few, more = (colours(tmp_path/k, **d) for k, d in dict(t=dict(a=(0, 4), b=(100, 4), c=(200, 4)), f=dict(b=(100, 2), c=(200, 2)), m=dict(d=(9, 2))).items())
+    train, few, more = (colors(tmp_path/k, **d) for k, d in dict(t=dict(a=(0, 4), b=(100, 4), c=(200, 4)), f=dict(b=(100, 2), c=(200, 2)), m=dict(d=(9, 2))).items())
     dls = stream_dataloaders(train, few, bs=4, **CPU)
     assert rows(dls.valid).tolist() == rows(dls.test_dl(few)).tolist() == [1, 1, 2, 2] and dls.valid.dataset.vocab == ['a', 'b', 'c']
     with pytest.raises(DataError, match="class 'd' does not occur in training"): dls.test_dl(more)
@@ -231,7 +231,7 @@ def test_parquet_files_that_number_differently(tmp_path):
     pq.write_table(pa.table(dict(image=[b''], label=[0])), tmp_path/'2.parquet')
     with pytest.raises(DataError, match='some of the Parquet files name their classes'): image_stream(tmp_path)
 
-def test_unlabelled_test_split(tmp_path):
+def test_unlabeled_test_split(tmp_path):
     s = digits()[:30].with_column('split', ['train', 'valid', 'test'] * 10)
     for k, missing in (('a', -1), ('b', None)):
         t = s.with_column('label', [missing if i % 3 == 2 else int(y) for i, y in enumerate(s.labels)]).table if k == 'a' else pa.table(dict(
@@ -255,3 +255,30 @@ def test_an_epoch_has_a_batch(folder):
     for i in range(4): (folder/f'a/{i:02}.png').write_bytes(b'')
     dls = stream_dataloaders(folder, folder, bs=30, size=8, **CPU)
     with pytest.warns(UserWarning): assert [len(b[1]) for b in dls.train] == [28]
+
+def test_interpretation_with_an_unreadable_image(folder):
+    "An image that is left out shifts no other: what is looked up again is what the net has seen."
+    from fastai.interpret import Interpretation
+    from fastai.learner import Learner
+    import fastai.callback.all
+    (folder/'a/03.png').write_bytes(b'')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        dls = stream_dataloaders(folder, folder, bs=5, size=8, **CPU)
+        learn = Learner(dls, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2)))
+        with learn.no_bar(), learn.no_logging():
+            x, p, y = learn.get_preds(with_input=True)
+            a, b, c, _, losses = Interpretation.from_learner(learn)[[20, 2, 3, 30]]
+    for all_, few in ((x, a), (p, b), (y, c)): assert torch.allclose(all_[[20, 2, 3, 30]].float(), few.float())
+
+def test_two_views_without_targets():
+    "New pictures in a loader of two views are shown, too."
+    import matplotlib; matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    s = digits()[:60]
+    for dls in (stream_dataloaders(s, s, bs=8, views=2, **CPU), s.dataloaders(bs=8, views=2, **CPU)):
+        dl = dls.test_dl([s.image(i) for i in range(4)])
+        assert len(dl.one_batch()) == 2
+        dl.show_batch()
+        assert len([a for a in plt.gcf().axes if a.images]) == 8
+        plt.close('all')

@@ -37,7 +37,7 @@ def _triangle_taps(start, length, size, flip=None):
     j = (center - reach).ceil() + torch.arange(math.ceil(2 * float(reach.max())), device=start.device).view(1, -1, 1)
     w = (1 - (j - center).abs() / reach).clamp_(min=0)
     if j.shape[1] > 2: w = w * ((j >= start) & (j < start + length)); w = w / w.sum(1, keepdim=True)
-    j = torch.minimum(torch.maximum(j, start), start + length - 1)   # of two taps, one outside is its neighbour: the weights stay
+    j = torch.minimum(torch.maximum(j, start), start + length - 1)   # of two taps, one outside is its neighbor: the weights stay
     return j.transpose(1, 2).int().contiguous(), w.transpose(1, 2).contiguous()
 
 # %% ../../nbs/080_batch.augment.ipynb #c6663e36
@@ -109,7 +109,7 @@ def _gaussian_taps(sigma, size, radius):
 
 @cache
 def _reflected(size, radius):
-    "For each row its neighbours up to `radius`: (size, 2 * radius + 1)"
+    "For each row its neighbors up to `radius`: (size, 2 * radius + 1)"
     j = torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)
     return (size - 1 - (size - 1 - j.abs()).abs()).int()
 
@@ -162,7 +162,8 @@ def _on_copy(op, x, factor, low, high, name):
     y = _floats(x)
     f = _one_per_image(factor, len(y), y.device)
     least, most = map(float, f.aminmax()) if len(f) else (1., 1.)
-    if not (least >= low and most <= high) and len(f): raise DataError(f'{name} factors lie in {low}..{high}, these go from {least:.3g} to {most:.3g}')
+    if not (least >= low and most <= high) and len(f):
+        raise DataError(f'{name} factors lie in {low}..{high}, these go from {least:.3g} to {most:.3g}')
     planes = y.transpose(0, 1).flatten(2).clone(memory_format=torch.contiguous_format)
     if len(y): op(planes, f[:, None])
     return planes.view(y.shape[1], len(y), *y.shape[2:]).transpose(0, 1).contiguous()
@@ -261,7 +262,7 @@ class BatchAugment(DisplayedTransform):
         ratio:tuple=(3/4, 4/3), # width / height of a window
         flip:float=0., # probability to mirror left to right
         affine:dict=None, # arguments of `random_affine`, e.g. dict(rotate=15, shear=10); None: none
-        jitter:tuple=None, # strengths of brightness, contrast, saturation (factors 1 - s .. 1 + s), hue (-s .. s); up to 256 images share an order
+        jitter:tuple=None, # strengths of brightness, contrast, saturation (factors 1 - s .. 1 + s) and hue (-s .. s)
         p_jitter:float=.8, # probability of the jitter
         gray:float=0., # probability to become gray
         blur:float=0., # probability to be blurred
@@ -365,7 +366,7 @@ def _keep_freed_memory():
     "glibc returns large blocks to the system when they are freed, and pays for each page anew; one freed block of 31 MB makes it keep them"
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
-_Work = namedtuple('_Work', 'x p key taps rows')                    # sorted: parameters, those the host looks at, weights, numbers of images
+_Work = namedtuple('_Work', 'x p key taps rows')     # sorted: parameters, those that the host looks at, weights, numbers of images
 
 @patch
 def _names_needed(self:BatchAugment, p):

@@ -149,7 +149,8 @@ class ImageTensors(ImageData):
         vocab=None, # class names; None: there are no labels
         views:int=1 # how many views of an image a batch holds, each augmented on its own
     ):
-        if x.ndim != 4 or x.dtype != torch.uint8: raise DataError(f'images are a uint8 tensor (n, channels, h, w), this is {x.dtype} of shape {tuple(x.shape)}')
+        if x.ndim != 4 or x.dtype != torch.uint8:
+            raise DataError(f'images are a uint8 tensor (n, channels, h, w), this is {x.dtype} of shape {tuple(x.shape)}')
         if y is not None and len(x) != len(y): raise DataError(f'{len(x)} images have {len(y)} targets')
         store_attr()
     def __len__(self): return len(self.x)
@@ -160,10 +161,15 @@ class ImageTensors(ImageData):
         "Some of the images"
         return ImageTensors(self.x[rows], None if self.y is None else self.y[rows], self.vocab, self.views)
     def new_empty(self): return self.subset([])                   # for `Learner.export`, which leaves the images behind
+    def to(self,
+        device # where the images are to be
+    ):
+        "Move the images and targets"
+        self.x, self.y = self.x.to(device), None if self.y is None else self.y.to(device)
 
 def _kind(x): return TensorImageBW if x.shape[-3] == 1 else TensorImage      # gray pictures are shown in gray
 
-# %% ../../nbs/070_batch.loaders.ipynb #d6542e01
+# %% ../../nbs/070_batch.loaders.ipynb #3eca1e7f
 def renumbering(
     vocab, # class names of new data, or None
     known # class names of the training data, or None
@@ -172,7 +178,8 @@ def renumbering(
     if vocab is None or known is None or list(vocab) == list(known): return None
     known = {str(v): i for i, v in enumerate(known)}
     for v in vocab:
-        if str(v) not in known: raise DataError(f'the class {str(v)!r} does not occur in training: leave it out' + did_you_mean(str(v), list(known)))
+        if str(v) in known: continue
+        raise DataError(f'the class {str(v)!r} does not occur in training: leave it out' + did_you_mean(str(v), list(known)))
     return [known[str(v)] for v in vocab]
 
 def _renumbered(ds, vocab):
@@ -207,7 +214,8 @@ class BytesDL(TfmdDL):
         "(augmentation, mean, std) if the pipeline is no more than that, else None"
         fs = [f for f in self.after_batch.fs if f.split_idx in (None, self.dataset.split_idx)]
         views, norm = [f for f in fs if hasattr(f, 'views')], [f for f in fs if isinstance(f, Normalize)]
-        if len(views) > 1 or len(norm) != 1 or any(not isinstance(f, (IntToFloatTensor, Normalize)) and f not in views for f in fs): return None
+        others = [f for f in fs if not isinstance(f, (IntToFloatTensor, Normalize)) and f not in views]
+        if others or len(views) > 1 or len(norm) != 1: return None
         return (*views, None)[0], norm[0].mean.flatten(), norm[0].std.flatten()
 
     def _finish(self, x, y, plan):
@@ -218,13 +226,14 @@ class BytesDL(TfmdDL):
         return (*(augment.views(x, k, mean, std) if augment else [_normalized(x, mean, std)] * k), *targets)
 
     @property
-    def vocab(self): return CategoryMap(self.dataset.vocab, sort=False) if self.dataset.vocab else None     # a list would mean several targets
+    def vocab(self):                                                  # fastai takes a plain list for the classes of several targets
+        return CategoryMap(self.dataset.vocab, sort=False) if self.dataset.vocab else None
     def one_batch(self): return self._retain_dl(super().one_batch())
     def _one_pass(self): self._n_inp, self._types = self.dataset.views, {tuple: [*self._image_types(), TensorCategory]}
 
 def _plain(o): return o.as_subclass(torch.Tensor)
 
-# %% ../../nbs/070_batch.loaders.ipynb #b7a5bde6
+# %% ../../nbs/070_batch.loaders.ipynb #235377aa
 def _normalized(x, mean, std):
     "Bytes to normalized floats"
     scale, shift = 1 / (255 * std), -mean / std
@@ -241,8 +250,8 @@ def show_batch(self:BytesDL,
     "Images with their targets; with several views, one row per view"
     if unique: b = self._retain_dl(self._often(max_n))
     if self.dataset.views == 1: return super(BytesDL, self).show_batch(b, max_n, **kw)
-    *views, y = to_cpu(self.decode(self.one_batch() if b is None else b))
-    n = min(max_n, len(y))
+    views = to_cpu(self.decode(self.one_batch() if b is None else b))[:self.dataset.views]
+    n = min(max_n, len(views[0]))
     fig, axs = subplots(len(views), n, figsize=(n, 1.1 * len(views)), squeeze=False)
     for row, v in zip(np.reshape(axs, (len(views), n)), views):
         for ax, im in zip(row, v): im.show(ctx=ax)
@@ -270,7 +279,7 @@ class TensorDL(BytesDL):
     def __iter__(self):
         self.randomize(); self.before_iter()
         ds, plan = self.dataset, self._lean_plan()
-        if ds.x.device != torch.device(self.device or 'cpu'): ds.x, ds.y = ds.x.to(self.device), None if ds.y is None else ds.y.to(self.device)
+        if ds.x.device != torch.device(self.device or 'cpu'): ds.to(self.device)
         order = self._order().to(ds.x.device)[:len(self) * self.bs]
         most = 2**21 if plan and plan[0] else 2**19                          # floats: augmentation is cheaper on many images at once
         at_once = 1 if plan is None else max(1, most // max(1, self.bs * ds.views * ds.x[:1].numel()))
@@ -336,9 +345,10 @@ def per_view(
     random = [_draws_once(t) for t in (augment if several else [augment])]
     if all(random) and random: return (L(augment), views) if views == 1 else (PerView([Pipeline(augment, split_idx=0)] * views), views)
     if not several: return augment, views
-    if any(random): raise DataError('augment takes one transform per view, or aug_transforms() alone: give further transforms of a batch as batch_tfms=[...]')
-    if views not in (1, len(augment)): raise DataError(f'there are {len(augment)} augmentations for views={views}: give one, or one per view')
-    return (PerView(augment), len(augment)) if len(augment) > 1 else (augment[0], views)
+    if any(random): raise DataError('augment takes one transform per view, or aug_transforms() alone: further transforms are batch_tfms=[...]')
+    n = len(augment)
+    if views not in (1, n): raise DataError(f'there are {n} augmentations for views={views}: give one, or one per view')
+    return (PerView(augment), n) if n > 1 else (augment[0], views)
 
 # %% ../../nbs/070_batch.loaders.ipynb #65c723f1
 def _parts(samples, seed):
@@ -347,7 +357,7 @@ def _parts(samples, seed):
     if not len(by.get('train', [])): raise DataError(f'no sample is in the split "train": there is {list(by)}')
     if len(by.get('valid', [])): return by['train'], by['valid']
     by = by['train'].split(valid=.2, test=0, seed=seed).by_split()
-    if 'valid' not in by: raise DataError('the samples cannot be split into training and validation: they are one cluster; give a column `split`')
+    if 'valid' not in by: raise DataError('the samples are one cluster and cannot be split: give a column `split`')
     return by['train'], by['valid']
 
 def channel_stats(
@@ -381,7 +391,7 @@ def batch_pipeline(
     if any(isinstance(t, Normalize) for t in tfms): return tfms
     return [*tfms, Normalize.from_stats(*(stats or channel_stats(x)), dim=1, ndim=4, cuda=False)]
 
-# %% ../../nbs/070_batch.loaders.ipynb #cb351200
+# %% ../../nbs/070_batch.loaders.ipynb #285224a2
 def _encoded(o):
     "One image of any kind as Samples hold it"
     from PIL import Image
@@ -394,7 +404,7 @@ def _encoded(o):
         o = o.detach().cpu().numpy()
         if o.ndim == 3 and o.shape[0] in (1, 3): o = np.moveaxis(o, 0, -1)
     if not isinstance(o, np.ndarray) or o.ndim not in (2, 3):
-        raise DataError(f'{type(o).__name__} is no image that is taken here: give a PIL image, an array (h, w[, 3]), a row with `image`, or a file')
+        raise DataError(f'{type(o).__name__} is no image: give a PIL image, an array (h, w[, 3]), a row with `image`, or a file')
     return Samples.from_arrays(o[None])[0]['image']
 
 def _file_bytes(path):
@@ -453,7 +463,7 @@ def dataloaders(self:Samples,
     size:int=None, # side in pixels; None: the images have one size already
     mode:str=None, # 'L' or 'RGB'; None: as the first image
     views:int=1, # views of each image in a batch, each augmented on its own (2 for contrastive objectives)
-    augment=None, # for training batches: an `Augment`, another transform or function of a batch, `aug_transforms()`, or a list with one per view
+    augment=None, # for training batches: an `Augment`, a function of a batch, `aug_transforms()`, or a list with one per view
     item_tfms=None, # fastai transforms of one image (`Resize(224)`, ...): items are then decoded one by one
     batch_tfms=None, # fastai transforms of a batch, after `augment`
     device=None, # None: the GPU where there is one
@@ -464,7 +474,8 @@ def dataloaders(self:Samples,
     if self.media != 'image': raise DataError(f'these samples hold {self.media or "a table"}, and only images are loaded here')
     if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
     if item_tfms is not None and (views != 1 or size or augment is not None):
-        raise DataError('views, size and augment belong to the in-memory loader: leave item_tfms out, or use item_tfms=Resize(...) and batch_tfms=[augment]')
+        raise DataError('views, size and augment belong to the in-memory loader: leave item_tfms out, '
+                        'or use item_tfms=Resize(...) and batch_tfms=[augment]')
     train, valid = _parts(_with_target(self, label), seed)
     if item_tfms is not None: return _item_loaders(train, valid, bs, label, mode, item_tfms, batch_tfms, device, **kw)
     augment, views = per_view(augment, views)
@@ -491,7 +502,7 @@ class SampleLoaders(DataLoaders):
         "A loader of new data, loaded as the validation images are; `Learner.predict` goes through here, too"
         return self.valid.new(self.valid.test_set(test_items, with_labels), **kw)
 
-# %% ../../nbs/070_batch.loaders.ipynb #f3f21163
+# %% ../../nbs/070_batch.loaders.ipynb #409801d7
 def tensor_dataloaders(
     train:ImageTensors, # what to train on
     valid:ImageTensors, # what to validate on
@@ -505,13 +516,16 @@ def tensor_dataloaders(
     train.split_idx, device = 0, torch.device(device or default_device())
     valid = _renumbered(valid, train.vocab)
     kw = dict(after_batch=batch_pipeline(train.x, augment, batch_tfms), device=device, make=make)
-    return SampleLoaders(TensorDL(train, bs, shuffle=True, drop_last=len(train) > bs, **kw), TensorDL(valid, 4 * bs, **kw), device=device).to(device)
+    dls = TensorDL(train, bs, shuffle=True, drop_last=len(train) > bs, **kw), TensorDL(valid, 4 * bs, **kw)
+    return SampleLoaders(*dls, device=device).to(device)
 
 # %% ../../nbs/070_batch.loaders.ipynb #b0a329ea
 class _OpenImage(Transform):
     "A `SampleRow` to its image"
     def __init__(self, mode): store_attr()
-    def encodes(self, row): return (PILImageBW if self.mode == 'L' else PILImage).create(np.asarray(to_mode(row.samples.image(row.i), self.mode)))
+    def encodes(self, row):
+        im = to_mode(row.samples.image(row.i), self.mode)
+        return (PILImageBW if self.mode == 'L' else PILImage).create(np.asarray(im))
 
 class _Target(Transform):
     "A `SampleRow` to its class name, or to its number where there are no labels"

@@ -32,7 +32,7 @@ from ..media import max_bytes, read_image, to_mode
 class ImageStream(ImageData):
     "Encoded images with classes, read anew in every epoch"
     def __init__(self,
-        read, # function of a numpy Generator, or of None for the source's own order: an iterator of (bytes or path, class number or -1, where)
+        read, # function of a numpy Generator (None: in the source's own order) that yields (bytes or path, class number or -1, where)
         n:int, # how many there are
         vocab:list=None, # class names; None: no labels
         views:int=1, # how many views a batch holds
@@ -43,7 +43,7 @@ class ImageStream(ImageData):
     def __len__(self): return self.n
     def __iter__(self): return self.read(None)
     def __repr__(self): return f'{self.n:,} images · ' + (f'{len(self.vocab)} classes' if self.vocab else 'no labels')
-    def new_empty(self): return ImageStream(partial(_listed, []), 0, self.vocab, self.views)     # for `Learner.export`, which leaves the images behind
+    def new_empty(self): return ImageStream(partial(_listed, []), 0, self.vocab, self.views)     # for `Learner.export`
 
 def _listed(rows, rng):
     "A source of rows in a list"
@@ -69,7 +69,8 @@ def _folder_stream(root, label, split):
     rows = [(p, *split_and_class(p.relative_to(root).parts)) for p, why in list_files(root) if why is None and media_kind(p) == 'image']
     if split: rows = [r for r in rows if r[1] == split]
     if label: rows = [r for r in rows if r[2] is not None]
-    if not rows: raise DataError(f'the folder {root.name} holds no image' + (f' of the split {split!r}' if split else '') + (' in a class folder: use label=None' if label else ''))
+    of, where = f' of the split {split!r}' if split else '', ' in a class folder: use label=None' if label else ''
+    if not rows: raise DataError(f'the folder {root.name} holds no image{of}{where}')
     vocab = sorted({r[2] for r in rows}) if label else None
     codes = {c: i for i, c in enumerate(vocab or [])}
     def read(rng):
@@ -86,8 +87,10 @@ def _parquet_stream(paths, label, split):
     for n in ('image', *[label] * bool(label), *['split'] * bool(split)):
         if n not in names: raise DataError(f'{paths[0].name} has no column {n!r}' + did_you_mean(n, names))
     column = lambda f, n: [v for b in f.iter_batches(columns=[n]) for v in b[0].to_pylist()]
-    keep = [splits.get(str(v).lower(), str(v)) == split if split else True for f in files for v in (column(f, 'split') if split else range(f.metadata.num_rows))]
-    labels, vocab = _classes(*_one_numbering([(column(f, label), _names(f.schema_arrow, label)) for f in files]), keep) if label else (None, None)
+    if split: keep = [splits.get(str(v).lower(), str(v)) == split for f in files for v in column(f, 'split')]
+    else: keep = [True] * sum(f.metadata.num_rows for f in files)
+    labels = vocab = None
+    if label: labels, vocab = _classes(*_one_numbering([(column(f, label), _names(f.schema_arrow, label)) for f in files]), keep)
     starts = np.cumsum([0] + [f.metadata.row_group(g).num_rows for f in files for g in range(f.num_row_groups)])
     groups = [(f, g, p.name) for f, p in zip(files, paths) for g in range(f.num_row_groups)]
     def read(rng):
@@ -115,7 +118,7 @@ def _one_numbering(columns):
     "(values, class names) of a column in several files, which may number their classes differently"
     names = columns[0][1]
     if all(n == names for _, n in columns): return [v for vs, _ in columns for v in vs], names
-    if any(n is None for _, n in columns): raise DataError('some of the Parquet files name their classes and others do not: write them all in the same way')
+    if any(n is None for _, n in columns): raise DataError('some of the Parquet files name their classes and others do not: write all alike')
     return [None if v is None or v == -1 else n[v] for vs, n in columns for v in vs], None
 
 def _classes(values, names, keep=None):
@@ -147,7 +150,7 @@ def _daft_stream(df, label, split):
     def read(rng):
         for i, row in enumerate(df.select('image', *[label] * bool(label)).iter_rows()):     # both at once: each run may give other rows
             v, c = row['image'], row.get(label)
-            if label and c not in codes: raise DataError(f'the DataFrame has another class {c!r} each time it is computed: use df.collect() first')
+            if label and c not in codes: raise DataError(f'the DataFrame gives other rows when computed again ({c!r}): use df.collect()')
             yield v and (v['bytes'] if isinstance(v, dict) else v), codes.get(c, -1), f'row {i}'
     return ImageStream(read, len(values) if label else df.count_rows(), vocab)
 
@@ -273,7 +276,8 @@ class StreamDL(BytesDL):
         label:str=None, # column of the class, for `test_dl`; None: no labels
         **kw # for fastai's `TfmdDL`
     ):
-        self.mixed, self.size, self.mode, self.buffer, self.ahead, self.workers, self.label = shuffle, size, mode, buffer, ahead, workers, label
+        self.mixed = shuffle
+        store_attr('size,mode,buffer,ahead,workers,label')
         super().__init__(dataset, bs=bs, **(kw | dict(num_workers=0, indexed=False)))
 
     @property
@@ -307,7 +311,8 @@ def _batches(self:StreamDL, rng):
         if a is None: self.dataset.unread[where] = y; continue
         batch.append((a, y if self.dataset.vocab else n, where)); n += 1
         if len(batch) == self.bs: yield _stacked(batch); batch = []
-    if not n: raise DataError(f'none of {len(self.dataset)} images can be read: {next(iter(self.dataset.unread.values()), "the source is empty")}')
+    why = next(iter(self.dataset.unread.values()), 'the source is empty')
+    if not n: raise DataError(f'none of {len(self.dataset)} images can be read: {why}')
     if batch and (n < self.bs or not self.drop_last): yield _stacked(batch)        # one batch at least
 
 # %% ../../nbs/090_batch.stream.ipynb #d9715e2d
@@ -330,13 +335,14 @@ def __iter__(self:StreamDL):
 def _warn(self:StreamDL):
     "Tell once how many images could not be read"
     ds = self.dataset
-    if len(ds.unread) > ds.warned: warnings.warn(f'{len(ds.unread)} images could not be read and are left out, see quarantined: {next(iter(ds.unread))}')
-    ds.warned = len(ds.unread)
+    n, known, ds.warned = len(ds.unread), ds.warned, len(ds.unread)
+    if n > known: warnings.warn(f'{n} images could not be read and are left out, see quarantined: {next(iter(ds.unread))}')
 
-# %% ../../nbs/090_batch.stream.ipynb #b7f239b3
+# %% ../../nbs/090_batch.stream.ipynb #898d89fb
 @patch
 def new(self:StreamDL, dataset=None, cls=None, **kw):
-    kept = {k: getattr(self, k) for k in ('size', 'mode', 'buffer', 'ahead', 'workers', 'label')} | dict(shuffle=False if dataset is not None else self.mixed)
+    kept = {k: getattr(self, k) for k in ('size', 'mode', 'buffer', 'ahead', 'workers', 'label')}
+    kept['shuffle'] = self.mixed and dataset is None
     if dataset is not None and not isinstance(dataset, ImageStream): dataset = self.test_set(dataset)
     if dataset is not None: dataset = _renumbered(dataset, self.dataset.vocab)
     return super(StreamDL, self).new(dataset, cls or type(self), **(kept | kw))
@@ -348,7 +354,8 @@ def test_set(self:StreamDL,
 )->ImageStream: # decoded as the training images are
     "The data set of a test loader"
     if isinstance(items, (list, tuple, L)): items = as_samples(items)
-    labeled = self.label is None or (labels_wanted(items, self.label, with_labels) if isinstance(items, Samples) else with_labels is not False)
+    labeled = self.label is None or with_labels is not False
+    if isinstance(items, Samples) and self.label: labeled = labels_wanted(items, self.label, with_labels)
     stream = copy(image_stream(items, self.label if labeled else None))
     stream.views, stream.split_idx, stream.targets = self.dataset.views, 1, labeled and stream.targets
     return stream
@@ -395,7 +402,8 @@ def stream_dataloaders(
 )->DataLoaders: # train and valid
     "fastai `DataLoaders` that stream"
     if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
-    parts = [image_stream(train, label, 'train'), image_stream(train, label, 'valid')] if valid is None else [copy(image_stream(o, label)) for o in (train, valid)]
+    sources = [(train, 'train'), (train, 'valid')] if valid is None else [(train, None), (valid, None)]
+    parts = [copy(image_stream(o, label, split)) for o, split in sources]
     parts[1] = _renumbered(parts[1], parts[0].vocab)
     augment, views = per_view(augment, views)
     for i, s in enumerate(parts): s.views, s.split_idx = views, i
