@@ -27,7 +27,8 @@ from ..samples import Samples, splits
 from ..media import max_bytes
 from ..readers import list_files, media_kind, read_bytes, read_media_file
 from ..media import image_suffixes
-from .store import LabelStore, _bbox, _column, _outline
+from .join import answer_column as _column, shape_bbox as _bbox, shape_outline as _outline
+from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
 
 # %% ../../nbs/130_annotate.formats.ipynb #2537e315
