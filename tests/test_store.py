@@ -10,7 +10,7 @@ import pretrain_notes.annotate.backup                        # teaches LabelStor
 from pretrain_notes.annotate import tables, team
 from pretrain_notes.annotate.join import propose
 from pretrain_notes.annotate.simulate import simulate_annotator
-from pretrain_notes.annotate.store import LabelStore, NotOpened, NotRead, NotStored, NothingToUndo, OutcomeUnknown, StoreUnavailable
+from pretrain_notes.annotate.store import LabelStore, NotOpened, NotStored, NothingToUndo, OutcomeUnknown, StoreUnavailable
 from pretrain_notes.annotate.tables import _mount_of, event_row, refuse_network
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask, Task
 from pretrain_notes.base import DataError
@@ -171,6 +171,31 @@ def test_fork(store):
     join(*children)
     store.add('after', 'cat', task)
     assert len(store.labels(task)) == 42 and store.events().seq.is_monotonic_increasing
+
+# ---- what went wrong, by class
+
+def test_errors_are_told_apart_by_class(new, tmp_path):
+    "What may be sent again is a StoreUnavailable; a refusal is not"
+    store = new()
+    for f in (lambda: store.add('x', 'cow', task), lambda: store.add('', 'cat', task), lambda: store.undo()):
+        with pytest.raises(DataError) as e: f()
+        assert not isinstance(e.value, StoreUnavailable)
+    assert isinstance(e.value, NothingToUndo)
+    with pytest.raises(DataError, match='nothing was stored') as e:
+        with store._writing() as conn: conn.exec_driver_sql("INSERT INTO events (uuid, time, kind, annotator, source) VALUES ('no-item-0', 1, 'note', 'a', 'human')")
+    assert not isinstance(e.value, StoreUnavailable)
+    store.close()
+    with pytest.raises(NotStored, match='was closed'): store.add('x', 'cat', task)
+    with pytest.raises(NotOpened): LabelStore(tmp_path/'no such folder'/'x.db')
+
+def test_a_broken_commit_is_an_unknown_outcome(store, monkeypatch):
+    "On a server, a connection that breaks during the commit leaves open whether it was stored"
+    store.add('x', 'cat', task)
+    monkeypatch.setattr(LabelStore, '_sqlite', property(lambda self: False))
+    monkeypatch.setattr(store, '_begin', lambda db: db.execute('BEGIN IMMEDIATE'))
+    def breaks(conn): raise sa.exc.OperationalError('COMMIT', {}, Exception('server closed the connection'))
+    monkeypatch.setattr(sa.engine.Connection, 'commit', breaks)
+    with pytest.raises(OutcomeUnknown, match='send it again with the same uuid'): store.add('y', 'cat', task)
 
 # ---- undo, and what stands
 

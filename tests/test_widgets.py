@@ -1,10 +1,11 @@
 """The labeler's Python side, driven by the messages that a page sends."""
 import pytest
 from uuid import uuid4
-from pretrain_notes.annotate.store import LabelStore
+from pretrain_notes.annotate.store import LabelStore, NotRead, NotStored, OutcomeUnknown
 from pretrain_notes.annotate.join import propose
 from pretrain_notes.annotate.tasks import BoxTask, ClassTask, SpanTask
-from pretrain_notes.annotate.widgets import Labeler, automation_bias
+from pretrain_notes.annotate.bias import automation_bias
+from pretrain_notes.annotate.widgets import Labeler
 from pretrain_notes.datasets import digits
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
@@ -52,6 +53,29 @@ def test_a_label_that_is_sent_again_changes_nothing(store):
     assert page.give(ids[0], '1', first)['ack']['acks'][0]['mine'] == dict(value='2')
     both = [dict(uuid=str(uuid4()), item=ids[1], kind=k, value='1') for k in ('undo', 'label')]
     assert page.tell(type='events', events=both)['nack']['final'] and len(store.labels(task)) == 1
+
+@pytest.mark.parametrize('error, final', [(NotStored('full'), False), (OutcomeUnknown('the connection broke'), False), (NotRead('away'), False),
+    (OSError('odd'), False), (DataError('no such class'), True)])
+def test_only_a_refusal_is_final(store, monkeypatch, error, final):
+    "An outcome that is not known is sent again, and not discarded; then the label is there once"
+    page, uuid = Page(Labeler(s, task, store)), str(uuid4())
+    real = store.add_many
+    def stored_but_not_said(rows): real(rows); raise error
+    monkeypatch.setattr(store, 'add_many', stored_but_not_said)
+    assert page.give(ids[0], '1', uuid)['nack']['final'] is final
+    monkeypatch.undo()
+    assert page.give(ids[0], '1', uuid)['ack']['acks'][0]['mine'] == dict(value='1') and len(store.labels(task)) == 1
+
+def test_a_store_that_cannot_be_read_after_the_label_is_asked_again(store, monkeypatch):
+    "What was stored before the failure is no refusal"
+    page = Page(Labeler(s, task, store))
+    def away(*args, **kw): raise NotRead('the labels cannot be read: the server is away')
+    monkeypatch.setattr(store, '_rows', away)
+    assert page.give(ids[0], '1')['nack']['final'] is False
+
+def test_modes(store):
+    with pytest.raises(DataError, match="did you mean 'review'"): Labeler(s, task, store, mode='reviw')
+    with pytest.raises(DataError, match='no mode None'): Labeler(s, task, store, mode=None)
 
 def test_answers_stay_inside(store):
     boxes, spans, text = BoxTask(['a'], name='b'), SpanTask(['a'], name='s'), Samples.from_rows([dict(text='你好 👨‍👩‍👧')])
