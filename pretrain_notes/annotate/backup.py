@@ -69,7 +69,7 @@ def _plan(self:LabelStore):
     "Which plan the team has: another one, another mark; None: none yet"
     return next((r.value for r in self._rows(sa.select(about_table.c.value).where(about_table.c.key == 'plan'))), None)
 
-# %% ../../nbs/112_annotate.backup.ipynb #604d56c4
+# %% ../../nbs/112_annotate.backup.ipynb #13627ca7
 class _Log:
     "What an exported file holds, checked line by line"
     def __init__(self): self.tasks, self.events, self.queue, self.gold, self.rate, self.erased = {}, [], [], [], [], []
@@ -77,8 +77,9 @@ class _Log:
         d = json.loads(line.decode())
         if not isinstance(d, dict): raise DataError('not an object')
         if 'format' in d:
-            if d['format'] != 'pretrain_notes.labels' or d.get('schema', 0) > label_schema: raise DataError('another format, or a newer version')
-        elif 'version' in d: self._task(**d)
+            if d['format'] == 'pretrain_notes.labels' and d.get('schema', 0) <= label_schema: return
+            raise DataError('another format, or a newer version')
+        if 'version' in d: self._task(**d)
         elif len(d) == 1 and (part := [*d][0]) in ('queue', 'gold', 'rate', 'erased'): getattr(self, f'_{part}')(**d[part])
         else: self._event(**d)
 
@@ -125,7 +126,7 @@ def _read_log(path):
                 raise DataError(f'{path.name} line {i} is {why}') from None
     return log
 
-# %% ../../nbs/112_annotate.backup.ipynb #2535fd41
+# %% ../../nbs/112_annotate.backup.ipynb #157572cc
 @patch
 def restore(self:LabelStore,
     path # file written by `export`, or a mirror
@@ -140,7 +141,8 @@ def restore(self:LabelStore,
         n = conn.scalar(sa.select(sa.func.count()).select_from(event_table))
         self._know(conn, log.tasks)
         self._insert(conn, [e for e in events.values() if keep(e)])
-        for table, rows in ((queue_table, log.queue), (gold_table, log.gold)): upsert(conn, table, ('task', 'item'), [r for r in rows if keep(r)])
+        for table, rows in ((queue_table, log.queue), (gold_table, log.gold)):
+            upsert(conn, table, ('task', 'item'), [r for r in rows if keep(r)])
         if log.queue or log.gold or log.rate: replan(conn, log.rate)
         rebuild(conn)
         return conn.scalar(sa.select(sa.func.count()).select_from(event_table)) - n
@@ -168,7 +170,7 @@ class _Mirror:
             self._work.clear()
             self.catch_up()
 
-# %% ../../nbs/112_annotate.backup.ipynb #7cf99c9d
+# %% ../../nbs/112_annotate.backup.ipynb #6b02a10e
 @patch
 def wake(self:_Mirror):
     "There is something new; a failure is said once, on the thread that labels"
@@ -190,7 +192,9 @@ def again(self:_Mirror):
     return _Mirror(self.store, self.path.parent).begin()
 
 @patch
-def stop(self:_Mirror, seconds=3):
+def stop(self:_Mirror,
+    seconds:float=3 # how long to wait for it
+):
     "Write what is left, but do not wait for a drive that hangs"
     self._stop = True
     self._work.set()

@@ -37,14 +37,15 @@ class AutomationBias:
     def __repr__(self): return self.statement()
     def _repr_html_(self): return f'<p>{escape(self.statement())}</p>{self.table().to_html()}'
 
-# %% ../../nbs/122_annotate.bias.ipynb #502cc658
+# %% ../../nbs/122_annotate.bias.ipynb #5d9521c8
 def _moment(task, store, annotator):
     "Labels of those who see proposals, each with the model's latest proposal before it"
     import pandas as pd
     df = store.labels(task)
     if annotator is not None: df = df[df['annotator'] == annotator]
     df = df[df['annotator'].isin(df.loc[df['proposal'].notna(), 'annotator'])].sort_values('seq')
-    log = store.events(task).query('source == "model" and kind == "label"')[['seq', 'item', 'value']].rename(columns=dict(value='value_model'))
+    log = store.events(task).query('source == "model" and kind == "label"')
+    log = log[['seq', 'item', 'value']].rename(columns=dict(value='value_model'))
     if not len(df) or not len(log): return df.iloc[:0].assign(agree=[], how=[])
     df = pd.merge_asof(df, log.sort_values('seq'), on='seq', by='item', allow_exact_matches=False)
     df = df[df['value_model'].notna()]

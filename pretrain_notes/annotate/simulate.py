@@ -28,7 +28,9 @@ def _true_classes(samples, truth, task):
 # %% ../../nbs/180_annotate.simulate.ipynb #d84b89c7
 def _confusion(error, n):
     "Rows: the true class; columns: what is said"
-    if np.ndim(error) == 0: error = np.where(np.eye(n, dtype=bool), 1 - required_number('error', error, 0, 1), required_number('error', error, 0, 1) / (n - 1))
+    if np.ndim(error) == 0:
+        error = required_number('error', error, 0, 1)
+        error = np.where(np.eye(n, dtype=bool), 1 - error, error / (n - 1))
     m = np.asarray(error, float)
     if m.shape != (n, n) or (m < 0).any() or not np.allclose(m.sum(1), 1):
         raise DataError(f'a confusion matrix for {n} classes is {n} x {n} with rows that sum to 1')
@@ -42,7 +44,7 @@ def _says(y, m, rng):
     other = (rng.random(len(y))[:, None] * off.sum(1, keepdims=True) > off.cumsum(1)).sum(1).clip(0, len(m) - 1)
     return np.where(u < off.sum(1), other, y)
 
-# %% ../../nbs/180_annotate.simulate.ipynb #b197ddf3
+# %% ../../nbs/180_annotate.simulate.ipynb #800c7d9c
 def simulate_annotator(
     samples:Samples, # what to label
     task:Task, # the question, which asks for one class per item
@@ -57,7 +59,8 @@ def simulate_annotator(
 )->dict: # item to the class that was given
     "Label with a known rate of error. Raises `DataError` for tasks of another kind, and where the truth is too short"
     one_class_only(task, store)
-    n, seconds, start = n if n is None else int(required_number('n', n, 0)), required_number('seconds', seconds, 0, 1e6), required_number('start', start)
+    n, start = n if n is None else int(required_number('n', n, 0)), required_number('start', start)
+    seconds = required_number('seconds', seconds, 0, 1e6)
     rng, y, m = np.random.default_rng(seed), _true_classes(samples, truth, task), _confusion(error, len(task.classes))
     rows = rng.permutation(np.flatnonzero(y >= 0))[:n]
     if n is not None and len(rows) < n: raise DataError(f'{n} labels were asked for, but the truth is known of {len(rows)} samples only')

@@ -141,10 +141,10 @@ def _after_fork(self:LabelStore):
     self._open()
     if self._mirror: self._mirror = self._mirror.again()
 
-# %% ../../nbs/110_annotate.store.ipynb #f24cab31
-_hints = dict(FULL='free some space', IOERR='is the disk full, or failing?', READONLY='the file may not be written', BUSY='another process holds it',
-    LOCKED='another process holds it', NOTADB='this file is something else, or damaged', CORRUPT='the file is damaged; restore it from an export',
-    CANTOPEN='check that the folder exists')
+# %% ../../nbs/110_annotate.store.ipynb #e6be6183
+_hints = dict(FULL='free some space', IOERR='is the disk full, or failing?', READONLY='the file may not be written',
+    BUSY='another process holds it', LOCKED='another process holds it', NOTADB='this file is something else, or damaged',
+    CORRUPT='the file is damaged; restore it from an export', CANTOPEN='check that the folder exists')
 @patch
 def _why(self:LabelStore, e):
     "A database error as a sentence"
@@ -224,10 +224,11 @@ def _direct(conn, query, params):
         _compiled[key] = str(query.compile(dialect=type(conn.dialect)(paramstyle=style)))
     return conn.connection.cursor().execute(_compiled[key], params)
 
-# %% ../../nbs/110_annotate.store.ipynb #dff3d806
+# %% ../../nbs/110_annotate.store.ipynb #e3866b72
 _look = sa.text('SELECT EXISTS (SELECT 1 FROM events WHERE uuid = :uuid), EXISTS (SELECT 1 FROM erased), '
                 'EXISTS (SELECT 1 FROM queue) OR EXISTS (SELECT 1 FROM gold)')
-_put = event_table.insert().values({c.name: sa.bindparam(c.name) for c in event_table.columns if c.name != 'seq'}).returning(event_table.c.seq)
+_sent = {c.name: sa.bindparam(c.name) for c in event_table.columns if c.name != 'seq'}
+_put = event_table.insert().values(_sent).returning(event_table.c.seq)
 _put_many = event_table.insert().returning(event_table.c.seq, sort_by_parameter_order=True)
 
 @patch
@@ -342,9 +343,10 @@ def _by_uuid(conn, uuid, annotator=None):
 
 def _last(conn, annotator, task):
     "The last answer of an annotator that still stands"
-    query = sa.select(event_table).where(event_table.c.annotator == annotator, event_table.c.kind.not_in(('note', 'undo')), stands(event_table))
-    if task is not None: query = query.where(event_table.c.task == task_name(task))
-    e = conn.execute(query.order_by(event_table.c.seq.desc()).limit(1)).mappings().first()
+    e = event_table.c
+    query = sa.select(event_table).where(e.annotator == annotator, e.kind.not_in(('note', 'undo')), stands(event_table))
+    if task is not None: query = query.where(e.task == task_name(task))
+    e = conn.execute(query.order_by(e.seq.desc()).limit(1)).mappings().first()
     if e is None: raise NothingToUndo(f'{annotator!r} has no label to take back')
     return dict(e)
 

@@ -296,7 +296,7 @@ def _refuse_mismatch(kind, value, task, source, proposal, uuid):
     if kind in ('skip', 'undo') and value is not None: raise DataError(f'a {kind} has no value')
     if uuid is not None and not (isinstance(uuid, str) and _uuid.fullmatch(uuid)): raise DataError(f'{uuid!r} is no uuid')
 
-# %% ../../nbs/105_annotate.tables.ipynb #075e9719
+# %% ../../nbs/105_annotate.tables.ipynb #9687e21d
 def event_row(
     item:str, # id of the sample
     value=None, # the answer; the text of a note
@@ -317,8 +317,9 @@ def event_row(
     "One checked row of the log. Raises `DataError` for what is no event"
     _refuse_mismatch(kind, value, task, source, proposal, uuid)
     if kind in ('label', 'adjudicate'): value = task.check(value)
-    return dict(uuid=uuid or str(uuid4()), time=_now() if time is None else checked_number('time', time), kind=one_of('kind', kind, _kinds),
-        item=checked_text('item', item), annotator=checked_text('annotator', annotator, 200), source=one_of('source', source, label_sources),
+    return dict(uuid=uuid or str(uuid4()), time=_now() if time is None else checked_number('time', time),
+        kind=one_of('kind', kind, _kinds), item=checked_text('item', item), annotator=checked_text('annotator', annotator, 200),
+        source=one_of('source', source, label_sources),
         source_version=source_version and checked_text('source_version', source_version, 200), task=task and task.name,
         task_version=task and task.version, value=to_json(value), ref=ref, score=checked_number('score', score, 0, 1),
         proposal=to_json(None if proposal is None else task.check(proposal)), seconds=checked_number('seconds', seconds, 0, 1e7),

@@ -322,7 +322,8 @@ def from_dict(cls:Task,
     "A task from its description; raises `DataError` where it is none"
     try: kind, kw = d['kind'], {k: d[k] for k in ('classes', 'guide', 'name')}
     except (KeyError, TypeError): raise DataError('this is no description of a task: it needs kind, name, classes and guide') from None
-    if not isinstance(kind, str) or kind not in Task.kinds: raise DataError(f'there is no kind of task {kind!r}{did_you_mean(kind, Task.kinds)}')
+    if not isinstance(kind, str) or kind not in Task.kinds:
+        raise DataError(f'there is no kind of task {kind!r}{did_you_mean(kind, Task.kinds)}')
     if not isinstance(kw['guide'], str): raise DataError('this is no description of a task: its guide is a text')
     try: return Task.kinds[kind](**kw | dict(guide=_Text(kw['guide'])))
     except TypeError: raise DataError('this is no description of a task: classes are a list of names') from None
@@ -357,7 +358,8 @@ def _image_html(task, image, value, width):
     uri, (w, h) = picture_uri(image, 2 * width)
     shapes = '' if not isinstance(task, BoxTask) else ''.join(_shape_svg(s, task.colors[s['label']], w / width) for s in value or ())
     smooth = '' if max(w, h) > 64 else 'style="image-rendering:pixelated"'
-    return (f'<svg viewBox="0 0 {w} {h}" width="{width}" role="img" aria-label="{escape(task.says(value) if value is not None else "no label")}">'
+    says = escape(task.says(value) if value is not None else 'no label')
+    return (f'<svg viewBox="0 0 {w} {h}" width="{width}" role="img" aria-label="{says}">'
             f'<image href="{uri}" width="{w}" height="{h}" {smooth}/>{shapes}</svg>')
 
 # %% ../../nbs/100_annotate.tasks.ipynb #3c8ee310
@@ -372,7 +374,8 @@ def _text_html(task, text, value):
         if over:
             color = task.colors[over[-1]['label']]
             piece = f'<mark style="background:{color}33;color:inherit;border-bottom:2px solid {color}">{piece}</mark>'
-        ends = ''.join(f'<bdi style="font-size:.65em;vertical-align:super;margin:0 .4em">{escape(s["label"])}</bdi>' for s in over if s['end'] == b)
+        ends = ''.join(f'<bdi style="font-size:.65em;vertical-align:super;margin:0 .4em">{escape(s["label"])}</bdi>'
+                       for s in over if s['end'] == b)
         out.append(piece + ends)
     return f'<div dir="auto" style="white-space:pre-wrap;unicode-bidi:plaintext;line-height:1.9">{"".join(out)}</div>'
 

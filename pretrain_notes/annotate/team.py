@@ -172,7 +172,7 @@ def gold(self:LabelStore,
     rows = self._rows(sa.select(g.item, g.value).where(g.task == task_name(task)).order_by(g.item))
     return {i: json.loads(v) for i, v in rows}
 
-# %% ../../nbs/114_annotate.team.ipynb #d3b735ec
+# %% ../../nbs/114_annotate.team.ipynb #981ce84e
 @patch
 def gold_scores(self:LabelStore,
     task, # a task or its name
@@ -186,4 +186,5 @@ def gold_scores(self:LabelStore,
         for r in self._rows(query.where(e.item == i).order_by(e.seq)): first.setdefault((r.annotator, i), json.loads(r.value))
     rows = pd.DataFrame([(a, (same or np.array_equal)(v, known[i])) for (a, i), v in first.items()], columns=['annotator', 'right'])
     df = rows.groupby('annotator').right.agg(n='size', right='sum').astype(int).reset_index()
-    return df.assign(accuracy=df.right / df.n, interval=[tuple(np.round(wilson_interval(r, n), 3).tolist()) for r, n in zip(df.right, df.n)])
+    df['accuracy'] = df.right / df.n
+    return df.assign(interval=[tuple(np.round(wilson_interval(r, n), 3).tolist()) for r, n in zip(df.right, df.n)])

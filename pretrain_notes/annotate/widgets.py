@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.widgets.html.md""
 # %% auto #0
 __all__ = ['MODES', 'Labeler', 'PlainLabeler']
 
-# %% ../../nbs/120_annotate.widgets.ipynb #1ad86ffc
+# %% ../../nbs/120_annotate.widgets.ipynb #eb8f4560
 import json, os, threading, time
 from base64 import b64decode
 from html import escape
@@ -17,7 +17,7 @@ import anywidget, ipywidgets, numpy as np, traitlets
 from fastcore.basics import patch
 
 import pretrain_notes.annotate
-import pretrain_notes.annotate.backup, pretrain_notes.annotate.join, pretrain_notes.annotate.team    # what they teach a LabelStore comes along
+import pretrain_notes.annotate.backup, pretrain_notes.annotate.join, pretrain_notes.annotate.team    # teach LabelStore and Samples
 from .order import LazyRows, answers_by_item, disagreement, open_rows, rows_in_order, rows_of
 from .store import LabelStore, NothingToUndo, StoreUnavailable
 from .tasks import ACTIONS, ClassTask, Task, bounds_of, guide_html, picture_uri, show_label
@@ -34,7 +34,8 @@ def _esm(kind):
     return path.read_text(encoding='utf-8')
 
 # %% ../../nbs/120_annotate.widgets.ipynb #7fb16f11
-MODES = dict(label='one item after the other', review='decide between annotators', qualify='a round on gold items', shared='from the queue of a team')
+MODES = dict(label='one item after the other', review='decide between annotators', qualify='a round on gold items',
+             shared='from the queue of a team')
 def _check_modes(samples, task, mode, grid, blind):
     "Raise where what was asked for does not go together"
     if samples.media not in ('image', 'text'): raise DataError(f'pictures and texts can be labeled here, not {samples.media or "tables"}')
@@ -45,7 +46,7 @@ def _check_modes(samples, task, mode, grid, blind):
     if grid and not isinstance(task, ClassTask): raise DataError('the grid is for classes: boxes and spans need the whole item')
     if mode not in MODES: raise DataError(f'there is no mode {mode!r}{did_you_mean(str(mode), MODES)}')
     if grid and mode in ('review', 'qualify'): raise DataError('review and qualification show one item at a time: leave grid out')
-    if mode == 'qualify' and task.kind == 'boxes': raise DataError('a qualification round needs answers that are the same or not: boxes never are')
+    if mode == 'qualify' and task.kind == 'boxes': raise DataError('qualification needs answers that are the same or not: boxes never are')
     if not 0 <= blind <= 1: raise DataError(f'blind is a share from 0 to 1, not {blind}')
 
 # %% ../../nbs/120_annotate.widgets.ipynb #e6dcc7c5
@@ -57,8 +58,7 @@ class Labeler(anywidget.AnyWidget):
         task:Task, # the question
         store:LabelStore, # where the labels go
         annotator:str='me', # who labels
-        mode:str='label', # 'label'; 'review': all answers side by side, to decide between them; 'qualify': a round on the gold items, with the
-            # known answer after each; 'shared': items come from the queue (`store.enqueue`), none to two people
+        mode:str='label', # 'label'; 'review' (all answers side by side), 'qualify' (gold items, with the known answer), 'shared' (a queue)
         order=None, # None: as they come; 'random'; 'uncertain': by the proposals' score; row numbers; ids (a list, or a table with `item`)
         proposals=False, # True: show what a model proposed; a name: what this model did
         blind:float=.1, # share of the items that are shown without their proposal, 0..1: it measures how far you follow it
@@ -164,7 +164,9 @@ def _round(self:Labeler):
 @patch
 def progress(self:Labeler)->dict: # `done` and `n`, in items
     "How much is done"
-    if self.mode == 'shared': return dict(done=len(set(self._mine) - set(self.store.gold(self.task))), n=self.store.progress(self.task)['items'])
+    if self.mode == 'shared':
+        done = set(self._mine) - set(self.store.gold(self.task))
+        return dict(done=len(done), n=self.store.progress(self.task)['items'])
     if self.mode in ('review', 'qualify'):
         ids = [i for _, i in self._round()]
         return dict(done=sum(i in self._mine for i in ids), n=len(ids))
