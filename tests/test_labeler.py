@@ -72,7 +72,7 @@ def test_keys_label_undo_and_nothing_reaches_the_notebook(nb):
     for k in '?gf/n': nb.press(k); assert w.locator('.pnl-panel').is_visible(); nb.press('Escape'); assert not w.locator('.pnl-panel').is_visible()
     nb.press('f', '3')
     w.locator('.pnl-mine').wait_for()
-    assert w.locator('.pnl-mine').inner_text() == 'labelled: 0' and nb.cells() == before
+    assert w.locator('.pnl-mine').inner_text() == 'labeled: 0' and nb.cells() == before
     nb.press('ArrowRight', 'ArrowRight', 'ArrowRight')
     assert 'This is the end' in w.locator('.pnl-notice').inner_text()
 
@@ -99,7 +99,7 @@ def test_text_several_classes_and_by_name(nb):
     nb.press('ArrowLeft', 'ArrowRight')
     assert w.locator('.pnl-chip[aria-pressed=true]').inner_text().startswith('technology')
     nb.press('ArrowLeft', 'ArrowLeft', 'ArrowLeft')
-    assert w.locator('.pnl-mine').inner_text() == 'labelled: food, sport'
+    assert w.locator('.pnl-mine').inner_text() == 'labeled: food, sport'
 
 def test_a_layout_without_latin_letters(nb):
     w = show(nb, "Labeler(s, task, store, 'ime')")
