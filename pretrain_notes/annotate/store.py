@@ -356,7 +356,7 @@ def labels(self:LabelStore,
     task, # a task or its name
     source:str='human', # 'human', 'model' or 'function'; None: all
     same_version:bool=False # True: only answers to exactly this version of the task
-): # a DataFrame, one row an item and annotator: what they say now
+): # a DataFrame, one row per item and annotator: what they say now
     "The current labels. A model's proposals are not among them unless you ask"
     columns, e = 'item value annotator source source_version score seconds time task_version proposal late seq'.split(), event_table.c
     rules = [e.task == task_name(task), e.kind.in_(('label', 'skip')), stands(event_table)]
@@ -414,7 +414,7 @@ def notes(self:LabelStore,
 @patch
 def decisions(self:LabelStore,
     task # a task or its name
-): # a DataFrame, one row an item: item, value, annotator (the reviewer), time, task_version, seq
+): # a DataFrame, one row per item: item, value, annotator (the reviewer), time, task_version, seq
     "What reviewers decided: of each item the last decision that stands"
     columns = 'item value annotator time task_version seq'.split()
     query = sa.select(*[event_table.c[c] for c in columns]).where(event_table.c.task == task_name(task), decisive, stands(event_table))
@@ -428,7 +428,7 @@ def decided(self:LabelStore,
     conflict:str='majority', # 'majority' (a tie goes to the latest), 'latest', or 'error'
     source:str='human' # 'human', 'model' or 'function'; None: all together
 )->dict: # item to its answer
-    "One answer an item. Raises `DataError` for `conflict='error'` where annotators disagree and nobody decided"
+    "One answer per item. Raises `DataError` for `conflict='error'` where annotators disagree and nobody decided"
     one_of('rule for conflicts', conflict, ('majority', 'latest', 'error'))
     df, by = self.labels(task, source), self.decisions(task) if source in ('human', None) else None
     final = {} if by is None else dict(zip(by.item, by.value))
@@ -457,7 +457,7 @@ def _repr_html_(self:LabelStore):
 
 # %% ../../nbs/110_annotate.store.ipynb #e92bc7e6
 @patch
-def summary(self:LabelStore): # a DataFrame, one row a task, source and annotator
+def summary(self:LabelStore): # a DataFrame, one row per task, source and annotator
     "What was done by whom: how many events of each kind, and median seconds (among the store's last 100,000 events)"
     import pandas as pd
     key, e = ['task', 'source', 'annotator'], event_table

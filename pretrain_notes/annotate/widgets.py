@@ -1,4 +1,4 @@
-"""Label in the notebook: keyboard first, one key an item, and nothing that was acknowledged is ever lost
+"""Label in the notebook: keyboard first, one key per item, and nothing that was acknowledged is ever lost
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.widgets.html.md"""
 
@@ -412,12 +412,12 @@ class PlainLabeler(ipywidgets.VBox):
     "Class labels with plain ipywidgets: for places where custom widgets do not run"
     def __init__(self,
         samples:Samples, # what to label: pictures or texts
-        task:ClassTask, # the question, of one class an item
+        task:ClassTask, # the question, of one class per item
         store:LabelStore, # where the labels go
         annotator:str='me', # who labels
         order=None # as for `Labeler`, without 'uncertain'
     ):
-        if task.kind != 'class': raise DataError('the plain labeler knows one class an item only: use Labeler')
+        if task.kind != 'class': raise DataError('the plain labeler knows one class per item only: use Labeler')
         _check_modes(samples, task, 'label', False, 0)
         self.samples, self.task, self.store, self.annotator, self._lock = samples, task, store, annotator, threading.RLock()
         self._order, self._mine = rows_in_order(samples, order), store.mine(task, annotator)
