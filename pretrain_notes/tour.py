@@ -168,7 +168,9 @@ def _load(read, name='samples'): return Samples.load(read.folder/(name if read['
 # %% ../nbs/900_tour.ipynb #b9b4c25e
 def _annotate(folder, read, labels, seed):
     "Stage 3: a few labels, and a model's proposals for the rest"
-    from pretrain_notes.annotate.store import LabelStore, propose, simulate_annotator
+    from pretrain_notes.annotate.store import LabelStore
+    from pretrain_notes.annotate.join import propose
+    from pretrain_notes.annotate.simulate import simulate_annotator
     from pretrain_notes.annotate.tasks import ClassTask
     train = Samples.load(read.folder/'small').by_split()['train']
     n = min(labels, len(train))

@@ -8,11 +8,14 @@ STATIC, SOURCES = ROOT/'pretrain_notes/annotate/static', ROOT/'js/labeler'
 SETUP = '''
 import json, threading, time
 import numpy as np
-from pretrain_notes.annotate.store import LabelStore, propose, simulate_annotator
+from pretrain_notes.annotate.join import propose
+from pretrain_notes.annotate.simulate import simulate_annotator
+from pretrain_notes.annotate.store import LabelStore
 from pretrain_notes.annotate.tasks import ClassTask
 from pretrain_notes.annotate.widgets import Labeler, PlainLabeler
 from pretrain_notes.datasets import digits, sample_texts
-from pretrain_notes.samples import DataError, Samples
+from pretrain_notes.base import DataError
+from pretrain_notes.samples import Samples
 s, t = digits()[:300], sample_texts()
 task, topic = ClassTask(s.vocab, guide='# Which digit?\\n\\n- **1** has one stroke', name='digit'), ClassTask(t.vocab, name='topic')
 multi = ClassTask(t.vocab, name='topics', multi=True)
@@ -69,7 +72,7 @@ def test_keys_label_undo_and_nothing_reaches_the_notebook(nb):
     for k in '?gf/n': nb.press(k); assert w.locator('.pnl-panel').is_visible(); nb.press('Escape'); assert not w.locator('.pnl-panel').is_visible()
     nb.press('f', '3')
     w.locator('.pnl-mine').wait_for()
-    assert w.locator('.pnl-mine').inner_text() == 'labelled: 0' and nb.cells() == before
+    assert w.locator('.pnl-mine').inner_text() == 'labeled: 0' and nb.cells() == before
     nb.press('ArrowRight', 'ArrowRight', 'ArrowRight')
     w.locator('.pnl-notice', has_text='This is the end').wait_for()
 
@@ -96,7 +99,7 @@ def test_text_several_classes_and_by_name(nb):
     nb.press('ArrowLeft', 'ArrowRight')
     assert w.locator('.pnl-chip[aria-pressed=true]').inner_text().startswith('technology')
     nb.press('ArrowLeft', 'ArrowLeft', 'ArrowLeft')
-    assert w.locator('.pnl-mine').inner_text() == 'labelled: food, sport'
+    assert w.locator('.pnl-mine').inner_text() == 'labeled: food, sport'
 
 def test_a_layout_without_latin_letters(nb):
     w = show(nb, "Labeler(s, task, store, 'ime')")
@@ -107,7 +110,7 @@ def test_a_layout_without_latin_letters(nb):
     assert nb.kernel(said('task', 'ime')) == ['1', '2']
 
 def test_proposals(nb):
-    nb.kernel("p = np.full((300, 10), .02); p[np.arange(300), s.labels] = .82; propose(s, p, store, task, 'v1', model='LR')")
+    nb.kernel("p = np.full((300, 10), .02); p[np.arange(300), s.labels] = .82; propose(s, task, store, p, 'v1', model='LR')")
     w = show(nb, "Labeler(s, task, store, 'ann', proposals=True, blind=0)")
     assert w.locator('.pnl-chip.pnl-proposed').count() == 1 and '82 %' in w.locator('.pnl-model').inner_text()
     nb.press('Enter', 'Enter', '9')
@@ -136,9 +139,9 @@ def test_grid(nb):
     assert nb.kernel(said('task', 'bob')) == ['3'] * 12 + ['8'] * 3
 
 def test_review_and_qualification(nb):
-    nb.kernel("for w in ('cy', 'dee'): simulate_annotator(s[:40], store, task, error=.3, annotator=w, seed=ord(w[0]))")
+    nb.kernel("for w in ('cy', 'dee'): simulate_annotator(s[:40], task, store, error=.3, annotator=w, seed=ord(w[0]))")
     nb.kernel("for i in ids[:40]: store.add(i, 'blurred', task, annotator='cy', kind='note')")
-    w = show(nb, "Labeler(s, task, store, 'boss', review=True)")
+    w = show(nb, "Labeler(s, task, store, 'boss', mode='review')")
     assert 'cy: blurred' in w.inner_text()
     answers = w.locator('.pnl-answer b').all_inner_texts()
     assert len(answers) > 1
@@ -149,7 +152,7 @@ def test_review_and_qualification(nb):
     nb.status(w)
     assert nb.kernel('print(json.dumps(len(store.decisions(task))))') == 0
     nb.kernel('store.enqueue(task, ids[50:60], gold=dict(zip(ids[60:70], "0123456789")))')
-    w = show(nb, "Labeler(s, task, store, 'eve', qualify=True)")
+    w = show(nb, "Labeler(s, task, store, 'eve', mode='qualify')")
     gold = nb.kernel("g = store.gold(task); print(json.dumps([g[i] for i in g]))")
     nb.press(gold[0])
     w.locator('.pnl-right').wait_for()
@@ -161,10 +164,10 @@ def test_review_and_qualification(nb):
 
 def test_a_shared_queue_gives_no_item_to_two_people(nb):
     nb.kernel('team = ClassTask(s.vocab, name="team"); store.enqueue(team, ids[:14])')
-    w = show(nb, "Labeler(s, team, store, 'fay', shared=True)")
+    w = show(nb, "Labeler(s, team, store, 'fay', mode='shared')")
     nb.press('1', '1', '1')
     nb.status(w)
-    w = show(nb, "Labeler(s, team, store, 'gus', shared=True)")
+    w = show(nb, "Labeler(s, team, store, 'gus', mode='shared')")
     nb.press('2', '2')
     nb.status(w)
     assert nb.kernel('print(json.dumps(len(set(store.mine(team, "fay")) & set(store.mine(team, "gus")))))') == 0
@@ -173,7 +176,7 @@ def test_a_shared_queue_gives_no_item_to_two_people(nb):
         nb.press('3')
     w.locator('.pnl-notice', has_text='No item is free').wait_for()
     nb.status(w)
-    assert nb.kernel('p = store.progress(team); print(json.dumps(p))')['labelled'] <= 14
+    assert nb.kernel('p = store.progress(team); print(json.dumps(p))')['labeled'] <= 14
 
 def test_the_plain_fallback(nb):
     nb.js("c => { jupyterapp.shell.currentWidget.content.model.sharedModel.cells[1].source = c; return 1 }", "PlainLabeler(s, task, store, 'hal')")
@@ -226,7 +229,7 @@ evil = ClassTask([bad, 'javascript:window.pwned=4'], guide='# g\\n' + bad + '\\n
 tt = Samples.from_rows([dict(text=bad), dict(text='\\u202e' + bad)])
 svg = b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.pwned=6"><script>window.pwned=7</script></svg>'
 ii = Samples.from_rows([dict(image=dict(bytes=svg, path='a.png')), dict(image=dict(bytes=b'', path=None))])
-propose(tt, np.array([[.9, .1], [.9, .1]]), store, evil, 'v1', model=bad)''')
+propose(tt, evil, store, np.array([[.9, .1], [.9, .1]]), 'v1', model=bad)''')
     asked = []
     nb.page.on('request', lambda r: asked.append(r.url))
     w = show(nb, 'Labeler(tt, evil, store, bad[:20], proposals=True, blind=0)')

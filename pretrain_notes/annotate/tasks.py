@@ -39,23 +39,28 @@ def guide_html(
 ACTIONS = dict(accept='Enter', skip='s', undo='u', redo='r', note='n', jump='j', filter='f', guide='g', find='/', help='?',
                previous='ArrowLeft', next='ArrowRight', remove='Delete', cancel='Escape')   # action to key, as in `KeyboardEvent.key`
 
-# %% ../../nbs/100_annotate.tasks.ipynb #36fc4f92
+# %% ../../nbs/100_annotate.tasks.ipynb #84483389
 _taken = {k for k in ACTIONS.values() if len(k) == 1}
 _letters = [c for c in 'abcdefghijklmnopqrstuvwxyz' if c not in _taken]
 def _is_key(k): return isinstance(k, str) and len(k) == 1 and k.isascii() and k.isprintable() and k not in _taken | {' '}
 
-def allocate_keys(
-    classes, # class names in order
-    keys:dict=None # class name to the key that you want for it, one character; the rest is allocated
-)->dict: # class name to key; classes beyond the keys that there are have none
-    "One key a class, none of them an action's. Raises `DataError` for a key that is taken"
+def _wanted_keys(classes, keys):
+    "The keys that were asked for, checked"
     if not isinstance(keys or {}, dict): raise DataError(f'keys are a dictionary, class name to key, not {str(keys)[:40]}')
-    keys = dict(keys or {})
-    for c, k in keys.items():
+    for c, k in (keys := dict(keys or {})).items():
         if c not in classes: raise DataError(f'there is no class {c!r} for the key {k!r}{did_you_mean(c, classes)}')
         if k in _taken: raise DataError(f'the key {k!r} is taken by {next(a for a, v in ACTIONS.items() if v == k)!r}: give another')
         if not _is_key(k): raise DataError(f'{k!r} is no key: give one character that can be typed')
     if len(set(keys.values())) < len(keys): raise DataError('two classes have the same key: change one of them')
+    return keys
+
+# %% ../../nbs/100_annotate.tasks.ipynb #5f7e2ae0
+def allocate_keys(
+    classes, # class names in order
+    keys:dict=None # class name to the key that you want for it, one character; the rest is allocated
+)->dict: # class name to key; classes beyond the keys that there are have none
+    "One key per class, none of them an action's. Raises `DataError` for a key that is taken"
+    keys = _wanted_keys(classes, keys)
     keys = {c: c for c in classes if _is_key(c) and c not in [*keys, *keys.values()]} | keys
     digits = '1234567890' if len(classes) <= 10 else ''
     for i, c in enumerate(classes):
@@ -69,8 +74,8 @@ _okabe_ito = '#0072b2 #e69f00 #009e73 #cc79a7 #d55e00 #56b4e9 #b8a800'.split()
 
 def class_colors(
     n:int # how many
-)->list: # '#rrggbb', one a class
-    "Colours that are told apart, as far as there are any"
+)->list: # '#rrggbb', one per class
+    "Colors that are told apart, as far as there are any"
     def hue(i): return colorsys.hls_to_rgb((i * .618034) % 1, .45, .65)
     return [_okabe_ito[i] if i < len(_okabe_ito) else '#%02x%02x%02x' % tuple(int(255 * v) for v in hue(i)) for i in range(n)]
 
@@ -87,6 +92,7 @@ def _read_guide(guide):
     try: return p.read_text(encoding='utf-8')
     except UnicodeDecodeError: raise DataError(f'the guideline {p.name} is not UTF-8 text: re-save it') from None
 
+# %% ../../nbs/100_annotate.tasks.ipynb #9fd96fdb
 def _class_names(classes, least):
     "Class names, checked"
     if isinstance(classes, str): raise DataError(f'classes are a list of names, not one text: [{classes!r}, ...]')
@@ -126,12 +132,12 @@ class Task:
 
 # %% ../../nbs/100_annotate.tasks.ipynb #addf07e1
 def _colors(classes, colors):
-    "Class name to colour"
+    "Class name to color"
     import re
-    if not isinstance(colors or {}, dict): raise DataError(f'colours are a dictionary, class name to #rrggbb, not {str(colors)[:40]}')
+    if not isinstance(colors or {}, dict): raise DataError(f'colors are a dictionary, class name to #rrggbb, not {str(colors)[:40]}')
     for c, v in (colors or {}).items():
-        if c not in classes: raise DataError(f'there is no class {c!r} for the colour {v!r}{did_you_mean(c, classes)}')
-        if not re.fullmatch('#[0-9a-fA-F]{6}', str(v)): raise DataError(f'{v!r} is no colour: give #rrggbb')
+        if c not in classes: raise DataError(f'there is no class {c!r} for the color {v!r}{did_you_mean(c, classes)}')
+        if not re.fullmatch('#[0-9a-fA-F]{6}', str(v)): raise DataError(f'{v!r} is no color: give #rrggbb')
     return dict(zip(classes, class_colors(len(classes)))) | (colors or {})
 
 @patch
@@ -147,7 +153,7 @@ def __repr__(self:Task):
 # %% ../../nbs/100_annotate.tasks.ipynb #364e18fd
 @patch
 def _chip(self:Task, c):
-    "A class as a coloured label with its key, as HTML"
+    "A class as a colored label with its key, as HTML"
     key = f' <kbd>{escape(self.keys[c])}</kbd>' if c in self.keys else ''
     return (f'<span style="border-left:.5em solid {self.colors[c]};padding:0 .5em;margin:0 .6em .3em 0;display:inline-block">'
             f'{escape(c)}{key}</span>')
@@ -160,9 +166,14 @@ def _repr_html_(self:Task):
 
 # %% ../../nbs/100_annotate.tasks.ipynb #a8d5aa05
 class ClassTask(Task):
-    "One class an item, or with `multi` any number of classes"
+    "One class per item, or with `multi` any number of classes"
     kind = 'class'
-    def __init__(self, classes, guide=None, name:str='label', keys:dict=None, colors:dict=None,
+    def __init__(self,
+        classes, # class names in order
+        guide=None, # guideline as Markdown text, or the path of a `.md` file
+        name:str='label', # what is asked
+        keys:dict=None, # class name to key, for those that you want to choose
+        colors:dict=None, # class name to '#rrggbb', for those that you want to choose
         multi:bool=False # True: a list of classes, in the order of the task; it may be empty
     ):
         if multi: self.kind = 'classes'
@@ -192,6 +203,7 @@ def _coordinate(v):
         raise DataError(f'{v!r} is no number of pixels')
     return int(v) if float(v).is_integer() else round(float(v), 2)
 
+# %% ../../nbs/100_annotate.tasks.ipynb #485e6b11
 def _points(shape):
     "The corners of a shape"
     if 'box' in shape:
@@ -310,7 +322,8 @@ def from_dict(cls:Task,
     "A task from its description; raises `DataError` where it is none"
     try: kind, kw = d['kind'], {k: d[k] for k in ('classes', 'guide', 'name')}
     except (KeyError, TypeError): raise DataError('this is no description of a task: it needs kind, name, classes and guide') from None
-    if not isinstance(kind, str) or kind not in Task.kinds: raise DataError(f'there is no kind of task {kind!r}{did_you_mean(kind, Task.kinds)}')
+    if not isinstance(kind, str) or kind not in Task.kinds:
+        raise DataError(f'there is no kind of task {kind!r}{did_you_mean(kind, Task.kinds)}')
     if not isinstance(kw['guide'], str): raise DataError('this is no description of a task: its guide is a text')
     try: return Task.kinds[kind](**kw | dict(guide=_Text(kw['guide'])))
     except TypeError: raise DataError('this is no description of a task: classes are a list of names') from None
@@ -345,7 +358,8 @@ def _image_html(task, image, value, width):
     uri, (w, h) = picture_uri(image, 2 * width)
     shapes = '' if not isinstance(task, BoxTask) else ''.join(_shape_svg(s, task.colors[s['label']], w / width) for s in value or ())
     smooth = '' if max(w, h) > 64 else 'style="image-rendering:pixelated"'
-    return (f'<svg viewBox="0 0 {w} {h}" width="{width}" role="img" aria-label="{escape(task.says(value) if value is not None else "no label")}">'
+    says = escape(task.says(value) if value is not None else 'no label')
+    return (f'<svg viewBox="0 0 {w} {h}" width="{width}" role="img" aria-label="{says}">'
             f'<image href="{uri}" width="{w}" height="{h}" {smooth}/>{shapes}</svg>')
 
 # %% ../../nbs/100_annotate.tasks.ipynb #3c8ee310
@@ -360,14 +374,17 @@ def _text_html(task, text, value):
         if over:
             color = task.colors[over[-1]['label']]
             piece = f'<mark style="background:{color}33;color:inherit;border-bottom:2px solid {color}">{piece}</mark>'
-        ends = ''.join(f'<bdi style="font-size:.65em;vertical-align:super;margin:0 .4em">{escape(s["label"])}</bdi>' for s in over if s['end'] == b)
+        ends = ''.join(f'<bdi style="font-size:.65em;vertical-align:super;margin:0 .4em">{escape(s["label"])}</bdi>'
+                       for s in over if s['end'] == b)
         out.append(piece + ends)
     return f'<div dir="auto" style="white-space:pre-wrap;unicode-bidi:plaintext;line-height:1.9">{"".join(out)}</div>'
 
 # %% ../../nbs/100_annotate.tasks.ipynb #936b1372
 class LabelView:
     "An answer on its item, as HTML"
-    def __init__(self, html): self.html = html
+    def __init__(self,
+        html:str # what to show
+    ): self.html = html
     def _repr_html_(self): return self.html
 
 def show_label(

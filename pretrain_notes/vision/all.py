@@ -22,12 +22,18 @@ from ..batch.augment import *
 from ..batch.stream import *
 from ..annotate.tasks import *
 from ..annotate.store import *
+from ..annotate.backup import *
+from ..annotate.team import *
+from ..annotate.join import *
+from ..annotate.order import disagreement, rows_in_order
 from ..annotate.widgets import *
+from ..annotate.bias import *
 from ..annotate.formats import read_labels, write_labels
 from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
 from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
+from ..annotate.simulate import *
 from ..classify.compare import *
 from ..classify.imbalance import *
 from ..classify.slices import *

@@ -49,7 +49,7 @@ class View {
     this.what = spec.filters.length > 1 ? this.button('filter', '', 'pnl-filter') : h('span', {class: 'pnl-small'}, h('span'))
     this.count = h('span', {class: 'pnl-count'})
     this.speed = h('span', {class: 'pnl-speed'})
-    this.bar = h('div', {class: 'pnl-bar', role: 'progressbar', 'aria-label': 'labelled', 'aria-valuemin': 0}, h('i'))
+    this.bar = h('div', {class: 'pnl-bar', role: 'progressbar', 'aria-label': 'labeled', 'aria-valuemin': 0}, h('i'))
     this.stage = h('div', {class: 'pnl-stage'})
     this.notice = h('div', {class: 'pnl-notice', hidden: true})
     this.meta = h('div', {class: 'pnl-meta'})
@@ -137,7 +137,7 @@ class View {
     this.meta.replaceChildren(...[h('span', {class: 'pnl-place'}, `#${item.pos + 1}`), h('span', {class: 'pnl-id', title: item.id}, item.name ?? item.id.slice(0, 12)),
       p !== null && one('pnl-model', `model ${item.model ?? ''}: ${this.saying(p)}${item.score == null ? '' : ` · ${Math.round(item.score * 100)} %`}`),
       p !== null && h('button', {type: 'button', class: 'pnl-tag pnl-accept', onclick: () => this.act('accept')}, 'accept ', kbd(this.s.spec.actions.accept)),
-      mine?.skip && one('pnl-skipped', 'skipped'), mine && !mine.skip && one('pnl-mine', `${this.s.spec.review ? 'decided' : 'labelled'}: ${this.saying(mine.value)}`),
+      mine?.skip && one('pnl-skipped', 'skipped'), mine && !mine.skip && one('pnl-mine', `${this.s.spec.review ? 'decided' : 'labeled'}: ${this.saying(mine.value)}`),
       item.note && one('pnl-note', `note: ${item.note}`), ...(item.others ?? []).map(t => one('pnl-note', t))].filter(Boolean))
   }
   saying(v) {
@@ -152,7 +152,7 @@ class View {
   message(t, ...more) { this.notice.replaceChildren(h('p', {}, t), ...more); this.notice.hidden = false }
   finished() {
     const {s} = this, open = h('button', {type: 'button', class: 'pnl-tool', onclick: () => s.open({filter: s.filter})}, h('span', {}, 'Look again'))
-    const words = {unlabeled: 'Nothing is left to label here.', mine: 'You have labelled nothing yet.', disagreed: 'No two annotators disagree.',
+    const words = {unlabeled: 'Nothing is left to label here.', mine: 'You have labeled nothing yet.', disagreed: 'No two annotators disagree.',
       uncertain: 'There are no proposals of a model.', shared: 'No item is free for you now; others may hold some.', qualify: 'The round is over.',
       review: 'Nothing is left to review.'}
     this.message(s.end === 0 || ['unlabeled', 'shared', 'qualify', 'review'].includes(s.filter) ? words[s.filter] ?? 'There are no items.' : 'This is the end.',
@@ -173,7 +173,7 @@ class View {
   }
   progress() {
     const {s} = this, n = s.n, done = Math.max(0, Math.min(s.done, n)), v = s.speed()
-    text(this.count, s.spec.shared ? `${s.done.toLocaleString('en')} labelled` : `${done.toLocaleString('en')} of ${n.toLocaleString('en')}`)
+    text(this.count, s.spec.shared ? `${s.done.toLocaleString('en')} labeled` : `${done.toLocaleString('en')} of ${n.toLocaleString('en')}`)
     const min = v && (n - done) / v, left = !min ? '' : min < 1 ? ' · under a minute left' : min < 90 ? ` · ${Math.round(min)} min left` : min < 2880 ? ` · ${Math.round(min / 60)} h left` : ''
     text(this.speed, v ? `${Math.round(v)} a minute${s.spec.shared ? '' : left}` : '')
     this.last()

@@ -98,7 +98,7 @@ export function grid({el, task, api, view}) {
         const all = list.every(it => now(it).includes(c))
         commit(list.map(it => ({item: it, kind: 'label', value: task.classes.filter(x => x === c ? !all : now(it).includes(x))})))
       }
-      view.say(`${list.length} labelled ${c}`)
+      view.say(`${list.length} labeled ${c}`)
     },
     skip() { commit(targets().map(it => ({item: it, kind: 'skip'}))) },
     accept() {

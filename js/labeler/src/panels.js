@@ -1,7 +1,7 @@
 // What lies over the item for a moment: keys, guideline, classes by name, filter, jump, note
 import {h, kbd} from './dom.js'
 
-const about = {unlabeled: 'not labelled by you', all: 'all, in order', mine: 'labelled or skipped by you', disagreed: 'annotators disagree', uncertain: 'the model is least sure',
+const about = {unlabeled: 'not labeled by you', all: 'all, in order', mine: 'labeled or skipped by you', disagreed: 'annotators disagree', uncertain: 'the model is least sure',
   shared: 'the shared queue', qualify: 'the qualification round', review: 'most disagreed first'}
 const does = {accept: 'accept what is proposed or chosen', skip: 'skip this item', undo: 'undo, also after a restart (also Ctrl+Z)', redo: 'redo (also Ctrl+Y)',
   note: 'write a note', jump: 'go to a number or an id', filter: 'choose which items', guide: 'read the guideline', find: 'find a class by name', help: 'these keys',
