@@ -175,14 +175,14 @@ def _annotate(folder, read, labels, seed):
     train = Samples.load(read.folder/'small').by_split()['train']
     n = min(labels, len(train))
     store, task = LabelStore(folder/'labels.db'), ClassTask(read['classes'])
-    simulate_annotator(train, store, task, n=n, error=.03, annotator='simulated', seed=seed)
+    simulate_annotator(train, task, store, n=n, error=.03, annotator='simulated', seed=seed)
     given = store.labels(task)
     row = {i: k for k, i in enumerate(train['id'].to_pylist())}
     seen, y = given.item.map(row).to_numpy(), given.value.map(task.classes.index).to_numpy()
     x = _pixels(train)
     probs = _complete(_proposer(seed).fit(x[seen], y), x, len(task.classes))
     rest = np.setdiff1d(np.arange(len(train)), seen)
-    propose(train[rest], probs[rest], store, task, model_version='logistic-1')
+    propose(train[rest], task, store, probs[rest], model_version='logistic-1')
     store.plot(task).savefig(folder/'speed.png', dpi=dpi)
     right, sure = probs[rest].argmax(1) == train.labels[rest], probs[rest].max(1)
     _coverage(sure, right).savefig(folder/'proposals.png', dpi=dpi)

@@ -665,7 +665,7 @@ def test_dataset_and_with_labels_agree(case, tmp_path):
     s, t, values = CASES[case](random.Random(3))
     store = LabelStore(tmp_path/'l.db')
     for i, v in values.items(): store.add(i, v, t, annotator='ana')
-    joined, ds = s.with_labels(store, t), to_dataset(s, t, values)
+    joined, ds = s.with_labels(t, store), to_dataset(s, t, values)
     assert joined.features == ds.features and joined.table.schema.types == ds.data.schema.types
     name = next(c for c in ('label', 'labels', 'objects', 'spans') if c in ds.column_names)
     assert joined[name].to_pylist() == ds.data[name].to_pylist()

@@ -19,6 +19,10 @@ from fastcore.basics import patch, store_attr
 
 from .interchange import (
     Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, shape_key)
+from ..base import DataError, did_you_mean, digest, write_json
+from ..samples import Samples
+from ..readers import list_files, media_kind, read_media_file
+from ..media import image_suffixes
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
 from ..base import DataError, did_you_mean, digest, replacing, write_json

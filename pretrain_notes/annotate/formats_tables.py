@@ -16,7 +16,7 @@ from .formats import label_rows, labels_in_store
 from .formats_text import join_tokens, locate_tokens, tag_chunks, tag_pattern, tags_of_spans
 from .interchange import (Format, Item, LineError, Notes, answer_fields, answer_meta, classes_used, decode_utf8,
     id_of, last_value, load_json, max_label_bytes, text_at)
-from .store import _column
+from .join import answer_column
 from .tasks import Task
 from ..base import DataError
 from ..media import max_bytes
@@ -202,7 +202,7 @@ def _with_answer_column(samples, task, said):
     "Samples with a column of answers, and tags of their tokens"
     from datasets import ClassLabel, List
     ids = samples['id'].to_pylist()
-    name, feature, values = _column(task, [said.get(i) for i in ids])
+    name, feature, values = answer_column(task, [said.get(i) for i in ids])
     out = _add_column(samples, name, values, feature)
     if task.kind != 'spans' or 'tokens' not in samples.columns: return out
     tags = ['O', *(f'{p}-{c}' for c in task.classes for p in 'BI')]
