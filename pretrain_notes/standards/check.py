@@ -266,7 +266,7 @@ def plot(self:Report): # a matplotlib Figure
 
 # %% ../../nbs/640_standards.check.ipynb #e1f223c2
 @patch
-def to_frame(self:Report): # a DataFrame, one row a finding
+def to_frame(self:Report): # a DataFrame, one row per finding
     "The findings as a table"
     import pandas as pd
     names = ['rule', 'severity', 'where', 'message', 'value', 'threshold', 'total', 'evidence', 'hint']
