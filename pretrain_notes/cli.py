@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 # %% ../nbs/960_cli.ipynb #ab44e6f7
-app = typer.Typer(name='pretrain-notes', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help='Pretraining data and models, from samples to a written standard.')
+app = typer.Typer(name='pretrain-notes', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help='Pretraining data and models, from samples to a written standard.')
 _Json = Annotated[bool, typer.Option('--json', help='Print one JSON object on standard output.')]
 
 def _say(line): typer.echo(line, err=True)
@@ -34,7 +35,8 @@ def _errors():
 # %% ../nbs/960_cli.ipynb #44c71c7c
 @app.command()
 def tour(
-    data: Annotated[str, typer.Option(help='A name (digits, mnist, or another set of images), or a folder with one folder of images per class.')] = 'digits',
+    data: Annotated[str, typer.Option(help='A name (digits, mnist, or another set of images), '
+        'or a folder with one folder of images per class.')] = 'digits',
     out: Annotated[Path, typer.Option(help='The folder for the report. A second call goes on from what is there.')] = Path('tour'),
     seed: Annotated[int, typer.Option(help='The seed of every random choice.', min=0)] = 0,
     labels: Annotated[int, typer.Option(help='How many labels annotating and fine-tuning may use.', min=10)] = 100,
@@ -77,7 +79,8 @@ def _read(path):
     from pretrain_notes.samples import Samples
     if (path/'manifest.json').is_file() or (path/'croissant.json').is_file(): return path
     readers = {'.csv': Samples.from_csv, '.jsonl': Samples.from_jsonl, '.parquet': Samples.from_parquet}
-    if path.is_file() and path.suffix.lower() not in readers: raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')
+    if path.is_file() and path.suffix.lower() not in readers:
+        raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')
     return (Samples.from_folder if not path.is_file() else readers[path.suffix.lower()])(path)
 
 # %% ../nbs/960_cli.ipynb #31d6a0cf
