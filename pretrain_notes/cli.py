@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 # %% ../nbs/960_cli.ipynb #ab44e6f7
-app = typer.Typer(name='pretrain-notes', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help='Pretraining data and models, from samples to a written standard.')
+app = typer.Typer(name='pretrain-notes', no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help='Pretraining data and models, from samples to a written standard.')
 _Json = Annotated[bool, typer.Option('--json', help='Print one JSON object on standard output.')]
 
 def _say(line): typer.echo(line, err=True)
@@ -28,36 +29,37 @@ def _errors():
     warnings.filterwarnings('ignore')
     from pretrain_notes.base import DataError
     try: yield
-    except DataError as e: _say(f'error: {e}'); raise typer.Exit(2)
-    except KeyboardInterrupt: _say('interrupted: the same command goes on from here'); raise typer.Exit(130)
+    except DataError as e: _say(f'Error: {e}'); raise typer.Exit(2)
+    except KeyboardInterrupt: _say('Interrupted. The same command goes on from here.'); raise typer.Exit(130)
 
 # %% ../nbs/960_cli.ipynb #44c71c7c
 @app.command()
 def tour(
-    data: Annotated[str, typer.Option(help='digits, mnist, another named set of images, or a folder with one folder of images a class.')] = 'digits',
-    out: Annotated[Path, typer.Option(help='Folder for the report; a second call goes on from what is there.')] = Path('tour'),
-    seed: Annotated[int, typer.Option(help='Of every draw.', min=0)] = 0,
-    labels: Annotated[int, typer.Option(help='Labels that annotating and fine-tuning may use.', min=10)] = 100,
+    data: Annotated[str, typer.Option(help='A name (digits, mnist, or another set of images), '
+        'or a folder with one folder of images per class.')] = 'digits',
+    out: Annotated[Path, typer.Option(help='The folder for the report. A second call goes on from what is there.')] = Path('tour'),
+    seed: Annotated[int, typer.Option(help='The seed of every random choice.', min=0)] = 0,
+    labels: Annotated[int, typer.Option(help='How many labels annotating and fine-tuning may use.', min=10)] = 100,
     json: _Json = False
 ):
-    "The life of a small data set: one run, one report."
+    "Take a small data set through its whole life, and write a report."
     with _errors():
         from pretrain_notes.tour import tour as run
         report = run(data, out, seed, labels, say=_say)
     _say(f'\n{report["transfer"]["statement"]}')
     _say('Every planted defect was found.' if report['ok'] else 'A planted defect was missed: see the report.')
-    _say(f'The report: {(out/"report.html").resolve()}')
+    _say(f'The report is {(out/"report.html").resolve()}')
     if json: typer.echo(_json.dumps(report, ensure_ascii=False))
     raise typer.Exit(0 if report['ok'] else 1)
 
 # %% ../nbs/960_cli.ipynb #d69dd428
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help='A saved data set, a folder of classes, or a CSV, JSONL or Parquet file.')],
-    profile: Annotated[str, typer.Option(help='Which rules: core, or another profile of the catalogue.')] = 'core',
+    path: Annotated[Path, typer.Argument(help='A saved data set, a folder with one folder per class, or a CSV, JSONL or Parquet file.')],
+    profile: Annotated[str, typer.Option(help='Which rules are run: core, labeled or publish.')] = 'core',
     json: _Json = False
 ):
-    "Hold a data set against the standard; exit status 1 where a finding is an error."
+    "Hold a data set against the standard. The exit status is 1 if a finding is an error."
     with _errors():
         from pretrain_notes.standards.check import check as run
         report = run(_read(path), profile)
@@ -77,17 +79,18 @@ def _read(path):
     from pretrain_notes.samples import Samples
     if (path/'manifest.json').is_file() or (path/'croissant.json').is_file(): return path
     readers = {'.csv': Samples.from_csv, '.jsonl': Samples.from_jsonl, '.parquet': Samples.from_parquet}
-    if path.is_file() and path.suffix.lower() not in readers: raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')
+    if path.is_file() and path.suffix.lower() not in readers:
+        raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')
     return (Samples.from_folder if not path.is_file() else readers[path.suffix.lower()])(path)
 
 # %% ../nbs/960_cli.ipynb #31d6a0cf
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help='Which measurement, e.g. import or tour.')],
-    repeats: Annotated[int, typer.Option(help='How often each side is measured; 0: as the measurement needs.', min=0)] = 0,
+    name: Annotated[str, typer.Argument(help='Which measurement is made, for example import or tour.')],
+    repeats: Annotated[int, typer.Option(help='How often each side is measured. 0 means as often as the measurement needs.', min=0)] = 0,
     json: _Json = False
 ):
-    "Measure a claim side by side with its peer; exit status 1 where a bar does not hold."
+    "Measure a claim side by side with its peer. The exit status is 1 if a bar does not hold."
     with _errors():
         from pretrain_notes.bench.core import bench as run
         result = run(name, repeats or None)

@@ -49,7 +49,7 @@ gold item / test question | 金标题 / 质检题 | an item with a known answer,
 automation bias | 自动化偏差 | taking over a model's proposal that one would not have given oneself
 inter-annotator agreement | 标注一致性 | how often annotators agree beyond what chance would give
 Cohen's kappa / kappa | 科恩卡帕系数 / Kappa 系数 | agreement of two annotators, 0 at chance level and 1 when perfect
-Krippendorff's alpha | 克里彭多夫系数 / Krippendorff α 系数 | agreement of any number of annotators, with missing labels and ordered classes
+Krippendorff's alpha | 克里彭多夫系数 / Krippendorff α 系数 | agreement of any number of annotators, also where labels are missing
 majority vote | 多数投票 | the label that most annotators gave
 Dawid-Skene model | Dawid-Skene 模型 | labels and the confusion matrix of every annotator, estimated together
 adjudication | 仲裁 / 标注仲裁 | an expert settles what annotators disagree on
@@ -278,8 +278,10 @@ def _han_font():
     return fonts[0]
 
 # %% ../nbs/060_glossary.ipynb #60df42b2
-_flow = dict(clean=('collect & clean', '采集与清洗', 0, 2), samples=('samples', '样本', 2.2, 2), annotate=('annotate', '标注', 4.2, 2),
-             quality=('quality', '数据质量', 6.2, 2), classify=('classify', '分类', 8.2, 2), pretrain=('pretrain', '预训练', 8.2, 0),
+_flow = dict(clean=('collect & clean', '采集与清洗', 0, 2),
+             samples=('samples', '样本', 2.2, 2), annotate=('annotate', '标注', 4.2, 2),
+             quality=('quality', '数据质量', 6.2, 2),
+             classify=('classify', '分类', 8.2, 2), pretrain=('pretrain', '预训练', 8.2, 0),
              transfer=('transfer', '迁移学习', 6.2, 0), check=('check against the standard', '数据标准检查', 2.2, 0))
 _arrows = 'clean samples, samples annotate, annotate quality, quality classify, classify pretrain, pretrain transfer'
 _checked = 'clean check, samples check, annotate check, transfer check'
@@ -305,5 +307,6 @@ def draw_flow(
     for o in _arrows.split(', '): _arrow(ax, *(box[k] for k in o.split()))
     for o in _checked.split(', '): _arrow(ax, *(box[k] for k in o.split()), ls=':')
     _arrow(ax, box['quality'], box['annotate'], bend=.6)
-    for x, y, t in ((5.2, 3.05, 'what to label next 下一步标什么'), (4.4, .2, 'any stage, any time')): ax.text(x, y, t, ha='center', fontsize=9, color='#666')
+    for x, y, t in ((5.2, 3.05, 'what to label next 下一步标什么'), (4.4, .2, 'any stage, any time')):
+        ax.text(x, y, t, ha='center', fontsize=9, color='#666')
     return ax

@@ -111,7 +111,8 @@ def _annotate_part(t, at):
 def _quality_part(t, at):
     q = 'quality/'
     return (_head('quality', 'Label quality'),
-        P('Of ', t.n(q + 'labels'), ' labels ', t.n(q + 'planted'), ' were spoiled, more between similar classes. Confident learning flagged ',
+        P('Of ', t.n(q + 'labels'), ' labels ', t.n(q + 'planted'), ' were spoiled, more between similar classes. ',
+          'Confident learning flagged ',
           t.n(q + 'flagged'), ': precision ', t.n(q + 'precision', '.3f'), ', recall ', t.n(q + 'recall', '.3f'), ', F1 ',
           t.n(q + 'f1', '.3f'), '. The ranking has an average precision of ', t.n(q + 'average_precision', '.3f'),
           ', and chance would give ', t.n(q + 'chance', '.3f'), '.'),

@@ -29,7 +29,8 @@ def _source(data):
     from pretrain_notes import datasets
     if Path(str(data)).expanduser().exists(): return Samples.from_folder(data)
     if str(data) in list(datasets.available()['name']): return datasets.load_samples(str(data))
-    raise DataError(f'there is no folder and no data set {str(data)!r}: give a folder with one folder of images a class, or a name like digits or mnist')
+    raise DataError(f'there is no folder and no data set {str(data)!r}: '
+        'give a folder with one folder of images per class, or a name like digits or mnist')
 
 @step
 def drop_unusable(
@@ -70,21 +71,23 @@ def shrink(
 def _only_classes_used(samples):
     "Class names without those that nobody has"
     used = np.unique(samples.labels)
-    if len(used) < 2: raise DataError(f'the tour needs at least 2 classes of {_smallest_class} readable images each, and found {len(used)}: add images, or another class')
+    if len(used) < 2: raise DataError(f'the tour needs at least 2 classes of {_smallest_class} readable images each, and found {len(used)}: '
+        'add images, or another class')
     from datasets import ClassLabel
     return samples.with_column('label', np.searchsorted(used, samples.labels), ClassLabel(names=[samples.vocab[c] for c in used]))
 
 def _shape(samples):
     "(side or None, mode): None where all images have one small size already"
     sizes = {samples.image(i).size for i in range(0, len(samples), max(1, len(samples) // 500))}
-    grey = all(samples.image(i).mode in ('1', 'L', 'I;16', 'I') for i in range(0, len(samples), max(1, len(samples) // 50)))
+    gray = all(samples.image(i).mode in ('1', 'L', 'I;16', 'I') for i in range(0, len(samples), max(1, len(samples) // 50)))
     one = len(sizes) == 1 and len(set(*sizes)) == 1 and max(*sizes) <= 2 * _side
-    return (None if one else _side), 'L' if grey else 'RGB'
+    return (None if one else _side), 'L' if gray else 'RGB'
 
 def _read(folder, data, seed, fingerprint):
     "Stage 1: samples, quarantine, splits"
     found = _source(data)
-    if found.media != 'image' or 'label' not in found.columns: raise DataError(f'the tour needs images with labels, these are {found.media or "a table"}: put images into one folder a class')
+    if found.media != 'image' or 'label' not in found.columns:
+        raise DataError(f'the tour needs images with labels, and these are {found.media or "a table"}: put images into one folder per class')
     used = _only_classes_used(drop_unusable(found, _smallest_class))
     if 'split' not in used.columns or 'test' not in used.split_counts(): used = used.drop(*({'split'} & set(used.columns))).split(seed=seed)
     if 'valid' not in used.split_counts(): used = _with_valid(used, seed)
@@ -94,7 +97,8 @@ def _read(folder, data, seed, fingerprint):
     if size is not None: used.save(folder/'samples')
     used.show(24, ncols=12).savefig(folder/'sheet.png', dpi=dpi)
     _bars(used).savefig(folder/'classes.png', dpi=dpi)
-    return dict(data=_name(data), found=len(found), rows=len(used), classes=used.vocab, splits=used.split_counts(), side=size or used.image(0).width, mode=mode,
+    return dict(data=_name(data), found=len(found), rows=len(used), classes=used.vocab, splits=used.split_counts(),
+        side=size or used.image(0).width, mode=mode,
         quarantined=int(len(found.quarantined)), reasons=found.quarantined.reason.value_counts().to_dict(), shrunk=size is not None,
         left_out={r['reason']: n for s in used.steps for r, n in _reasons(s)})
 
@@ -119,7 +123,8 @@ def _bars(samples):
     "How many samples each class has in each split"
     import pandas as pd
     fig, ax = _axes(7, 2.4)
-    pd.crosstab(np.array(samples.vocab)[samples.labels], samples['split'].to_pylist())[list(samples.split_counts())].plot.bar(stacked=True, ax=ax, rot=30 if max(map(len, samples.vocab)) > 3 else 0)
+    counts = pd.crosstab(np.array(samples.vocab)[samples.labels], samples['split'].to_pylist())[list(samples.split_counts())]
+    counts.plot.bar(stacked=True, ax=ax, rot=30 if max(map(len, samples.vocab)) > 3 else 0)
     ax.set(xlabel='', ylabel='samples')
     ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(.5, 1), frameon=False)
     return fig
@@ -155,12 +160,14 @@ def _check(folder, read, seed):
     lost = {r for r, _ in missed(report, planted)}
     report.plot().savefig(folder/'findings.png', dpi=dpi)
     clean.to_json(folder/'clean.json'), report.to_json(folder/'with_planted.json')
-    return dict(clean=_found(clean), with_planted=_found(report), planted=[dict(rule=r, title=all_rules()[r].title, rows=len(ids), found=r not in lost) for r, ids in planted], missed=len(lost))
+    seen = [dict(rule=r, title=all_rules()[r].title, rows=len(ids), found=r not in lost) for r, ids in planted]
+    return dict(clean=_found(clean), with_planted=_found(report), planted=seen, missed=len(lost))
 
 def _found(report):
     "Findings, and how many rules ran"
     from pretrain_notes.standards.rules import severities
-    found = [dict(rule=f.rule, severity=severities[f.severity], where=f.where, message=f.message[:200], rows=f.total) for f in report.findings]
+    found = [dict(rule=f.rule, severity=severities[f.severity], where=f.where, message=f.message[:200], rows=f.total)
+             for f in report.findings]
     return dict(findings=found, passed=len(report.passed), not_applicable=len(report.not_applicable))
 
 def _load(read, name='samples'): return Samples.load(read.folder/(name if read['shrunk'] else 'small'))
@@ -187,7 +194,8 @@ def _annotate(folder, read, labels, seed):
     right, sure = probs[rest].argmax(1) == train.labels[rest], probs[rest].max(1)
     _coverage(sure, right).savefig(folder/'proposals.png', dpi=dpi)
     result = dict(labels=n, right=float((y == train.labels[seen]).mean()), median_seconds=float(given.seconds.median()),
-        proposals=len(rest), proposals_right=float(right.mean()), surest_half_right=float(right[np.argsort(-sure)[:max(1, len(rest) // 2)]].mean()), events=len(store.events()))
+        proposals=len(rest), proposals_right=float(right.mean()),
+        surest_half_right=float(right[np.argsort(-sure)[:max(1, len(rest) // 2)]].mean()), events=len(store.events()))
     store.close()
     return result
 
@@ -216,7 +224,8 @@ def _coverage(sure, right):
 def _quality(folder, read, seed, rate=.1, cap=10_000):
     "Stage 4: spoil labels, find them again"
     from sklearn.ensemble import ExtraTreesClassifier
-    from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
+    from pretrain_notes.annotate.issues import (find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues,
+        show_issues)
     from pretrain_notes.pretrain.objective import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
@@ -228,7 +237,8 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     show_issues(s.with_column('label', noisy), issues, 24, ncols=12).savefig(folder/'issues.png', dpi=dpi)
     plot_precision_recall({'odds': issues}, wrong).savefig(folder/'precision_recall.png', dpi=dpi)
     score = score_issues(issues, wrong)
-    return dict(labels=len(s), planted=int(wrong.sum()), flagged=int(issues.flagged.sum()), **score, chance=float(wrong.mean()), found=bool(score['average_precision'] >= 3 * wrong.mean()))
+    return dict(labels=len(s), planted=int(wrong.sum()), flagged=int(issues.flagged.sum()), **score,
+        chance=float(wrong.mean()), found=bool(score['average_precision'] >= 3 * wrong.mean()))
 
 # %% ../nbs/900_tour.ipynb #d3760da7
 def _classify(folder, read, seed, cap=3_000):
@@ -255,7 +265,8 @@ def _recipe(read):
     small = read['side'] <= 16
     photo = dict(flip=True, shear=0, rotate=10) if read['mode'] == 'RGB' else {}
     return dict(views=Augment(**(dict(rotate=20, scale=(.7, 1.1), shift=.1, shear=10, light=.1, contrast=.3, noise=.05) | photo)),
-        tuned=Augment(**(dict(rotate=15, scale=(.85, 1.15), shift=.08, shear=10) | photo)), steps=dict(autoencoder=600, SimCLR=600 if small else 1200), bs=128 if small else 256)
+        tuned=Augment(**(dict(rotate=15, scale=(.85, 1.15), shift=.08, shear=10) | photo)),
+        steps=dict(autoencoder=600, SimCLR=600 if small else 1200), bs=128 if small else 256)
 
 def _train(name, objective, dls, steps, seed):
     "Train an objective for about so many steps; its training loss an epoch"
@@ -326,7 +337,9 @@ def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
 def _losses(losses):
     "Training loss of each objective"
     fig, axs = _axes(7, 2.2, 1, len(losses))
-    for ax, (n, v) in zip(axs, losses.items()): ax.plot(range(1, len(v) + 1), v); ax.set(title=n, xlabel='epoch', ylabel='loss', ylim=(0, None))
+    for ax, (n, v) in zip(axs, losses.items()):
+        ax.plot(range(1, len(v) + 1), v)
+        ax.set(title=n, xlabel='epoch', ylabel='loss', ylim=(0, None))
     return fig
 
 def _views(dls, n=10):
@@ -334,7 +347,9 @@ def _views(dls, n=10):
     v = [b.cpu() for b in dls.decode(dls.one_batch())[:2]]
     fig, axs = _axes(.8 * n, 1.8, 2, n)
     for row, ims in zip(axs, v):
-        for ax, im in zip(row, ims): ax.imshow(im.permute(1, 2, 0).clamp(0, 255).byte().numpy().squeeze(), cmap='gray', vmin=0, vmax=255); ax.axis('off')
+        for ax, im in zip(row, ims):
+            ax.imshow(im.permute(1, 2, 0).clamp(0, 255).byte().numpy().squeeze(), cmap='gray', vmin=0, vmax=255)
+            ax.axis('off')
     return fig
 
 # %% ../nbs/900_tour.ipynb #9c28b4f9
@@ -353,8 +368,9 @@ def _transfer(folder, read, pretrain, labels, seed, seeds=10):
     t = compare_transfer(dls, dls.test_dl(s.by_split()['test']), arms, n, seeds, steps=120 if read['side'] <= 16 else 240)
     t.plot().savefig(folder/'transfer.png', dpi=dpi)
     d = t.differences()
-    return dict(labels=n, tested=s.split_counts()['test'], table=t.table().reset_index(names='start').to_dict('records'), statement=t.statement(),
-        differences={a: dict(difference=float(v.difference), low=float(v.low), high=float(v.high), pairs=int(v.pairs)) for a, v in d.iterrows()})
+    return dict(labels=n, tested=s.split_counts()['test'], statement=t.statement(),
+        table=t.table().reset_index(names='start').to_dict('records'),
+        differences={a: {k: float(v[k]) for k in ('difference', 'low', 'high')} | dict(pairs=int(v.pairs)) for a, v in d.iterrows()})
 
 # %% ../nbs/900_tour.ipynb #5fc18e60
 def _publish(folder, read):
@@ -367,7 +383,8 @@ def _publish(folder, read):
     publish(samples, folder/'here', check(samples, 'publish'))
     there = Path(shutil.move(folder/'here', folder/'dataset'))
     report = validate_croissant(there)
-    return dict(rows=len(samples), records=compare_records(there, samples), files=sorted(p.relative_to(there).as_posix() for p in there.rglob('*') if p.is_file()),
+    files = sorted(p.relative_to(there).as_posix() for p in there.rglob('*') if p.is_file())
+    return dict(rows=len(samples), records=compare_records(there, samples), files=files,
         valid=not any(f.rule == 'mlcroissant' for f in report.errors), findings=_found(report)['findings'])
 
 # %% ../nbs/900_tour.ipynb #40b75c37
@@ -375,14 +392,15 @@ def _folder(out):
     "The run's folder: new, empty, or one that an earlier tour made"
     out = Path(out).expanduser()
     if out.exists() and not out.is_dir(): raise DataError(f'{out} is a file: give a folder for the report')
-    if out.exists() and any(out.iterdir()) and not (out/'tour.json').exists(): raise DataError(f'the folder {out} holds other things: give an empty or new one')
+    if out.exists() and any(out.iterdir()) and not (out/'tour.json').exists():
+        raise DataError(f'the folder {out} holds other things: give an empty or new one')
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DataError(f'the folder {out} cannot be made: {e.strerror}') from None
     return out
 
 # %% ../nbs/900_tour.ipynb #f8ce04bf
 def tour(
-    data='digits', # 'digits', 'mnist', another named set of images, or a folder with one folder of images a class
+    data='digits', # 'digits', 'mnist', another named set of images, or a folder with one folder of images per class
     out='tour', # folder for stages and report; a second call goes on from what is there
     seed:int=0, # of every draw
     labels:int=100, # how many labels annotating and fine-tuning may use
@@ -427,11 +445,12 @@ def _finish(out, stages, seed):
 def _source_exists(data):
     "Say what is wrong with `data` before anything is written"
     from pretrain_notes import datasets
-    if not str(data).strip(): raise DataError('no data was named: give a folder with one folder of images a class, or a name like digits')
+    if not str(data).strip(): raise DataError('no data was named: give a folder with one folder of images per class, or a name like digits')
     p = Path(str(data)).expanduser()
-    if p.is_file(): raise DataError(f'{p} is a file: give a folder with one folder of images a class')
+    if p.is_file(): raise DataError(f'{p} is a file: give a folder with one folder of images per class')
     if p.is_dir():
         try: next(os.scandir(p), None)
         except OSError as e: raise DataError(f'the folder {p} cannot be read: {e.strerror}') from None
     elif str(data) not in list(datasets.available()['name']):
-        raise DataError(f'there is no folder and no data set {str(data)!r}: give a folder with one folder of images a class, or a name{did_you_mean(data, datasets.available()["name"])}')
+        raise DataError(f'there is no folder and no data set {str(data)!r}: give a folder with one folder of images per class, or a name'
+            + did_you_mean(data, datasets.available()['name']))

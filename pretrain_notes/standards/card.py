@@ -60,7 +60,7 @@ _hub_names = {'odbl-1.0': 'odbl', 'pddl-1.0': 'pddl', 'gpl-3.0-only': 'gpl-3.0',
 def hub_license(
     info:dict # description of the data set
 )->dict: # `license`, and where it is 'other' `license_name` and `license_link`
-    "A licence as the Hub's cards spell it; {} where none is stated"
+    "A license as the Hub's cards spell it; {} where none is stated"
     stated = info.get('license')
     if not stated: return {}
     try: name = spdx(stated)
@@ -165,7 +165,7 @@ def _processing(f):
 _sections = {'Motivation and uses': dict(dataUseCases='Made for', dataLimitations='Limits', dataBiases='Biases'),
     'Collection': dict(dataCollection='How', dataCollectionType='Kind', dataCollectionTimeframe='Time', dataAnnotationProtocol='Labels'),
     'Personal data': dict(personalSensitiveInformation='Stated'),
-    'Distribution and maintenance': dict(license='Licence', creator='By', datePublished='Published', version='Version', url='Home',
+    'Distribution and maintenance': dict(license='License', creator='By', datePublished='Published', version='Version', url='Home',
                                          dataReleaseMaintenancePlan='Maintenance', citeAs='Cite as')}
 
 def _section(title, keys, info): return f'## {title}\n\n' + '\n'.join(f'- {name}: {_said(info, k)}' for k, name in keys.items()) + '\n'

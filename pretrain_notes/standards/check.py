@@ -123,7 +123,8 @@ def __repr__(self:Report):
 def _row(self:Report, f):
     "One finding as a row of a table"
     titles = {r.id: r.title for r, _, _ in self.results}
-    measured = '' if f.value is None else shorten(f.value, 60) + ('' if f.threshold is None else f', held against {shorten(f.threshold, 60)}')
+    limit = '' if f.threshold is None else f', held against {shorten(f.threshold, 60)}'
+    measured = '' if f.value is None else shorten(f.value, 60) + limit
     return (_severity(f), (B(f.rule), ' ', shorten(titles.get(f.rule, ''), 200), Br(), Small(shorten(f.where, 60))),
             (shorten(f.message, 200), (Br(), Small(measured)) if measured else None), self._evidence(f), shorten(f.hint, 200))
 
@@ -260,13 +261,14 @@ def plot(self:Report): # a matplotlib Figure
     ax.set_yticks(range(len(fs)), [f'{f.rule}  {f.where[:22]}' for f in fs], fontsize=8, parse_math=False)
     ax.invert_yaxis(); ax.set_xticks([]); ax.set_xlim(0, 4 * max([f.total for f in fs] + [1]))
     ax.spines[['top', 'right', 'bottom']].set_visible(False)
-    ax.set_title(', '.join(f'{n} {name}' for name, n in self.counts.items()) + ' · rows or paths concerned', fontsize=9, loc='left')
+    said = ', '.join(plural(n, 'note' if name == 'info' else name) for name, n in self.counts.items() if n) or 'nothing found'
+    ax.set_title(f'{said} · rows or paths concerned', fontsize=9, loc='left')
     plt.close(fig)
     return fig
 
 # %% ../../nbs/640_standards.check.ipynb #e1f223c2
 @patch
-def to_frame(self:Report): # a DataFrame, one row a finding
+def to_frame(self:Report): # a DataFrame, one row per finding
     "The findings as a table"
     import pandas as pd
     names = ['rule', 'severity', 'where', 'message', 'value', 'threshold', 'total', 'evidence', 'hint']

@@ -18,7 +18,6 @@ import pyarrow as pa
 from ..base import DataError, replacing, write_json, write_text
 from ..samples import Samples, manifest_files, read_manifest
 from .card import card, enlist
-from ..base import write_text
 from .check import Report, check
 from .rules import Context, Finding, Rule, run_rule
 from .checks_docs import rai, spdx
@@ -86,7 +85,7 @@ def record_sets(
         sets.append(_enumeration('splits', 'cr:Split', dict(name='sc:Text') | (dict(url='sc:URL') if set(names) <= set(_roles) else {}),
             [(n, _roles.get(n)) for n in names]))
         fields['split']['references'] = dict(field={'@id': 'splits/name'})
-    return sets + [{'@type': 'cr:RecordSet', '@id': 'samples', 'name': 'samples', 'description': 'One record a sample.',
+    return sets + [{'@type': 'cr:RecordSet', '@id': 'samples', 'name': 'samples', 'description': 'One record per sample.',
         'key': {'@id': 'samples/id'}, 'field': list(fields.values())}]
 
 # %% ../../nbs/660_standards.croissant.ipynb #b453b36f
@@ -107,7 +106,7 @@ def _many(v): return v if isinstance(v, list) else [v]
 
 # %% ../../nbs/660_standards.croissant.ipynb #b32ce065
 def _license(v):
-    "The address of a listed licence; else what was stated"
+    "The address of a listed license; else what was stated"
     try: name = spdx(v)
     except DataError: return str(v)
     return f'https://spdx.org/licenses/{name}.html' if re.fullmatch(r'[\w.+-]+', name) and not name.startswith('LicenseRef') else name
@@ -209,7 +208,7 @@ def validate_croissant(
 def croissant_records(
     folder, # folder with a croissant.json
     record_set:str='samples' # '@id' of the record set
-): # dictionaries, one a record: text as `str`, images as `PIL.Image`, sounds as bytes; file by file, in order of their names
+): # dictionaries, one per record: text as `str`, images as `PIL.Image`, sounds as bytes; file by file, in order of their names
     "Read records through the reference implementation. Raises `DataError` for a file that is not safe to follow"
     import mlcroissant as mlc
     ctx = Context(folder)
