@@ -3,10 +3,12 @@ import json, os, warnings
 import numpy as np
 import pandas as pd
 import pytest
-from pretrain_notes.classify import compare as classify
-from pretrain_notes.classify.compare import (
-    DataWarning, LearnerClassifier, RowsClassifier, _ask, calibration_scores, class_scores, classifiers, compare_classifiers,
-    load_classifier, preflight, rank_scores, save_classifier)
+from pretrain_notes.classify import compare as classify, saving
+from pretrain_notes.classify.preflight import DataWarning, as_frame, preflight
+from pretrain_notes.classify.nets import LearnerClassifier
+from pretrain_notes.classify.saving import RowsClassifier, load_classifier, save_classifier
+from pretrain_notes.classify.compare import _predictions_and_scores, classifiers, compare_classifiers
+from pretrain_notes.classify.scores import calibration_scores, class_scores, rank_scores
 from pretrain_notes.stats import corrected_interval
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts, wine
 from pretrain_notes.base import DataError
@@ -60,7 +62,7 @@ def test_real(data_dir, name, n, least):
     "Tables with words and gaps, texts in English and Chinese."
     s = load_samples(name, path=data_dir)
     s = s[np.sort(np.random.default_rng(0).permutation(len(s))[:n])]
-    r = compare_classifiers(s, ['tree', 'logistic'], n_splits=3)
+    r = compare_classifiers(s, ['tree', 'logistic'], folds=3)
     assert r.table().balanced_accuracy.max() > least, r
 
 def test_unlabelled_rows_are_said():
@@ -85,7 +87,7 @@ def test_class_with_one_sample():
     ((np.full((9, 2), np.inf), [0, 1, 2] * 3), {}, 'infinite'), ((np.eye(9), rng.normal(size=9)), {}, 'quantities'), ((np.zeros((9, 0)), [0, 1, 2] * 3), {}, 'no column'),
     ((np.eye(9), [0, 1, np.nan] * 3), {}, 'quantities or missing'),
     ((pd.DataFrame(dict(t=pd.date_range('2020', periods=9))), [0, 1, 2] * 3), {}, 'holds times'), ((pd.DataFrame(dict(t=[[1]] * 9)), [0, 1, 2] * 3), {}, 'holds lists'),
-    ((np.eye(9), [0, 1, 2] * 3), dict(models=['svn']), "did you mean 'svm'"), ((np.eye(9), [0, 1, 2] * 3), dict(metric='acc', models=['tree'], n_splits=3), 'no metric')])
+    ((np.eye(9), [0, 1, 2] * 3), dict(arms=['svn']), "did you mean 'svm'"), ((np.eye(9), [0, 1, 2] * 3), dict(metric='acc', arms=['tree'], folds=3), 'no metric')])
 def test_unusable(data, kw, says):
     with pytest.raises(DataError, match=says): compare_classifiers(data, **kw)
 
@@ -123,7 +125,7 @@ def test_leaks_of_ai4i(data_dir):
     assert f['columns']['leak'] == ['TWF', 'HDF', 'PWF', 'OSF'] and f['columns']['suspect'] == ['RNF'] and f['columns']['id'] == ['Product ID']
     text = ' '.join(said_before(s))
     assert all(c in text for c in ('TWF', 'HDF', 'PWF', 'OSF', 'RNF')) and 'Torque' not in text
-    r = compare_classifiers(s[::5], ['tree'], n_splits=2, drop='leaks')              # of some there are too few rows left to be certain: of their kind
+    r = compare_classifiers(s[::5], ['tree'], folds=2, drop='leaks')              # of some there are too few rows left to be certain: of their kind
     assert not {'TWF', 'HDF', 'PWF', 'OSF', 'RNF'} & set(r.data.X) and any(n.startswith('columns left out') for n in r.notes)
 
 def test_leaks_whatever_the_names(data_dir):
@@ -208,7 +210,7 @@ def test_words_that_are_none():
     X = pd.DataFrame(dict(o=z.astype(object), s=z.round(1).astype(str), t=[f'a great film {i}' for i in range(400)]))
     f = preflight((X, y)).set_index('columns')
     assert list(zip(f.index.map(lambda c: c[0]), f.kind))[:2] == [('s', 'mixed'), ('t', 'texts')] and 'stored as text' in f.says.iloc[0]
-    assert classify._frame(X)['o'].dtype == float
+    assert as_frame(X)['o'].dtype == float
     X = pd.DataFrame({f'c{i}': r.normal(size=400) for i in range(10)} | dict(t=['w' * 40_000] + [f'w {i % 7}' for i in range(399)]))
     tracemalloc.start(); compare_classifiers((X, y), 'dummy'); peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
     assert peak < 2e7
@@ -231,18 +233,18 @@ def test_models_in_any_form():
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
-    made = classify._models(dict(a=RandomForestClassifier, b=KNeighborsClassifier))
+    made = classify._named_makers(dict(a=RandomForestClassifier, b=KNeighborsClassifier))
     assert (made['a'](3).n_estimators, made['a'](3).random_state) == (100, 3) and made['b'](3).n_neighbors == 5
-    assert list(classify._models([LogisticRegression(), 'tree'])) == ['LogisticRegression', 'tree'] and list(classify._models(LogisticRegression())) == ['LogisticRegression']
-    with pytest.raises(DataError, match='two models are called'): classify._models(['tree', 'tree'])
+    assert list(classify._named_makers([LogisticRegression(), 'tree'])) == ['LogisticRegression', 'tree'] and list(classify._named_makers(LogisticRegression())) == ['LogisticRegression']
+    with pytest.raises(DataError, match='two models are called'): classify._named_makers(['tree', 'tree'])
 
 def test_one_failing_model():
     from sklearn.naive_bayes import MultinomialNB
     with pytest.warns(DataWarning, match='nb failed'): r = compare_classifiers(wine(), dict(tree='tree', nb=MultinomialNB()))
-    assert r.table().index.tolist() == ['tree'] and 'nb failed and was left out: ValueError' in r.notes[-1] and list(r.models) == ['tree']
+    assert r.table().index.tolist() == ['tree'] and 'nb failed and was left out: ValueError' in r.notes[-1] and list(r.arms) == ['tree']
     with pytest.raises(DataError, match='no model is left: nb failed'): compare_classifiers(wine(), dict(nb=MultinomialNB()))
 
-@pytest.mark.parametrize('kw,says', [(dict(seed=None), 'whole numbers'), (dict(n_splits=5.0), 'whole numbers'), (dict(metric='auroc'), 'all of one class')])
+@pytest.mark.parametrize('kw,says', [(dict(seeds=[None]), 'whole numbers'), (dict(folds=5.0), 'whole numbers'), (dict(metric='auroc'), 'all of one class')])
 def test_unusable_numbers(kw, says):
     with pytest.raises(DataError, match=says): compare_classifiers((np.random.default_rng(0).normal(size=(30, 2)), ['a'] * 28 + ['b'] * 2), 'tree', **kw)
 
@@ -273,13 +275,13 @@ def test_one_question_is_enough(name):
     d = digits()[:500] if name != 'boosting' else wine()
     X = d.images().reshape(500, -1) / 16. if d.media else np.column_stack([d[c].to_numpy() for c in d.columns if c not in ('label', 'id', 'digest')])
     with warnings.catch_warnings(action='ignore'): m = classifiers[name](0).fit(X[::2], d.labels[::2])
-    pred, s, sure = _ask(m, X[1::2], 10)
+    pred, s, sure = _predictions_and_scores(m, X[1::2], 10)
     assert (pred == m.predict(X[1::2])).all() and s.shape[1] == 10 and sure == hasattr(m, 'predict_proba')
 
 def test_moved_threshold_is_respected():
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import FixedThresholdClassifier
-    r = compare_classifiers(breast_cancer(), dict(plain='logistic', moved=FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=.999)), n_splits=3)
+    r = compare_classifiers(breast_cancer(), dict(plain='logistic', moved=FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=.999)), folds=3)
     assert (r.predictions['moved'] == 1).sum() < (r.predictions['plain'] == 1).sum()
     assert np.allclose(r.probabilities['moved'], r.probabilities['plain'], atol=1e-3)
 
@@ -304,7 +306,7 @@ def test_no_scores_but_predictions():
 
 def test_groups_and_mistakes():
     s = sample_texts()
-    r = compare_classifiers(s, ['logistic'], n_splits=3, repeats=2)
+    r = compare_classifiers(s, ['logistic'], folds=3, seeds=2)
     g = r.per_group('lang')
     assert set(g.index) == {'en', 'zh'} and g.rows.sum() == 240 and np.average(g.logistic, weights=g.rows) == pytest.approx(r.calibration().accuracy['logistic'])
     m = r.mistakes('logistic', 3)
@@ -353,12 +355,12 @@ def test_learner_refuses_and_leaves_alone():
 
 def test_nets_beside_classics():
     "An image net and a head on text features, on the same folds as the rest; boosting on sparse features."
-    r = compare_classifiers(digits()[:400], dict(conv=LearnerClassifier('conv', epochs=8), dummy='dummy'), n_splits=2)
+    r = compare_classifiers(digits()[:400], dict(conv=LearnerClassifier('conv', epochs=8), dummy='dummy'), folds=2)
     assert r.table().accuracy['conv'] > .7 and r.times().bytes['conv'] > 50_000 and r.probabilities['conv'] is not None
-    r = compare_classifiers(sample_texts(), dict(head=LearnerClassifier('head', epochs=5), dummy='dummy'), n_splits=2)
+    r = compare_classifiers(sample_texts(), dict(head=LearnerClassifier('head', epochs=5), dummy='dummy'), folds=2)
     assert r.table().index[0] == 'head'
     from sklearn.ensemble import HistGradientBoostingClassifier
-    assert len(compare_classifiers(sample_texts()[:60], dict(b=HistGradientBoostingClassifier(max_iter=3)), n_splits=2).table()) == 1
+    assert len(compare_classifiers(sample_texts()[:60], dict(b=HistGradientBoostingClassifier(max_iter=3)), folds=2).table()) == 1
 
 # --- the winner ---
 
@@ -413,7 +415,7 @@ def test_estimator_conventions(table):
 
 @pytest.mark.parametrize('name', list(classifiers))
 def test_saved_and_loaded(name, tmp_path):
-    r = compare_classifiers(wine(), [name], n_splits=2)
+    r = compare_classifiers(wine(), [name], folds=2)
     home = r.save_model(tmp_path/'m')
     assert (load_classifier(home).predict(wine()) == r.fit_best().predict(wine())).all()
     with pytest.raises(DataError, match='exists already'): r.save_model(home)
@@ -421,10 +423,10 @@ def test_saved_and_loaded(name, tmp_path):
 
 def test_saved_media(tmp_path):
     from sklearn.calibration import CalibratedClassifierCV
-    r = compare_classifiers(sample_texts(), dict(c=CalibratedClassifierCV(classifiers['linear_svm'](0), cv=2)), n_splits=2)
+    r = compare_classifiers(sample_texts(), dict(c=CalibratedClassifierCV(classifiers['linear_svm'](0), cv=2)), folds=2)
     again = load_classifier(r.save_model(tmp_path/'text'))
     assert (again.predict(sample_texts()) == r.fit_best().predict(sample_texts())).all() and again.predict('where is my parcel?').shape == (1,)
-    r = compare_classifiers(digits()[:300], ['knn'], n_splits=2)
+    r = compare_classifiers(digits()[:300], ['knn'], folds=2)
     again = load_classifier(r.save_model(tmp_path/'image'))
     assert (again.predict(digits()[:9].images()) == again.predict(digits()[:9])).all()
     with pytest.raises(DataError, match='images of 64 values'): again.predict(np.zeros((2, 9, 9)))
@@ -433,7 +435,7 @@ def test_saved_media(tmp_path):
 def test_imbalanced_learn_is_saved(tmp_path):
     from imblearn.over_sampling import RandomOverSampler
     from imblearn.pipeline import make_pipeline
-    r = compare_classifiers(wine(), dict(over=make_pipeline(RandomOverSampler(random_state=0), classifiers['logistic'](0))), n_splits=2)
+    r = compare_classifiers(wine(), dict(over=make_pipeline(RandomOverSampler(random_state=0), classifiers['logistic'](0))), folds=2)
     assert (load_classifier(r.save_model(tmp_path/'m')).predict(wine()) == r.fit_best().predict(wine())).all()
 
 def little_net(shape, n):
@@ -443,7 +445,7 @@ def little_net(shape, n):
 def test_net_is_saved_without_pickle(tmp_path):
     d = digits()[:200]
     for make in ('conv', little_net):
-        r = compare_classifiers(d, dict(net=LearnerClassifier(make, (8, 8), epochs=1)), n_splits=2)
+        r = compare_classifiers(d, dict(net=LearnerClassifier(make, (8, 8), epochs=1)), folds=2)
         home = r.save_model(tmp_path/str(make)[:9])
         again = load_classifier(home, make_model=None if make == 'conv' else make)
         assert (again.predict(d) == r.fit_best().predict(d)).all()
@@ -474,7 +476,7 @@ def test_foreign_models_are_refused(kept, tmp_path, monkeypatch):
     with pytest.raises(DataError, match='DecisionTreeClassifier, no classifier of raw rows'): load_classifier(home)
     forge(home, b'no zip at all')
     with pytest.raises(DataError, match='no model that skops wrote'): load_classifier(home)
-    monkeypatch.setattr(classify, '_max_bytes', 1e6)                               # a few kB that unfold to more than is read
+    monkeypatch.setattr(saving, '_max_bytes', 1e6)                               # a few kB that unfold to more than is read
     with zipfile.ZipFile(home/'bomb', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('schema.json', bytes(2_000_000))
     forge(home, (home/'bomb').read_bytes()); (home/'bomb').unlink()
     with pytest.raises(DataError, match='too much for a model'): load_classifier(home)
@@ -545,9 +547,9 @@ def test_ten_thousand_classes():
     X = y[:, None] + .01 * rng.normal(size=(20_000, 1))
     assert class_scores(y, y[::-1], 10_000)['accuracy'] == (y == y[::-1]).mean()
     for name in ('tree', 'forest', 'svm', 'boosting'):
-        with pytest.raises(DataError, match=f'{name} on 20,000 rows of 10,000 classes would take about'): compare_classifiers((X, y), [name], n_splits=2)
+        with pytest.raises(DataError, match=f'{name} on 20,000 rows of 10,000 classes would take about'): compare_classifiers((X, y), [name], folds=2)
     tracemalloc.start()
-    r = compare_classifiers((X, y), dict(near=KNeighborsClassifier(1)), n_splits=2)
+    r = compare_classifiers((X, y), dict(near=KNeighborsClassifier(1)), folds=2)
     peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
     assert peak < 1e9 and r.table().accuracy['near'] > .99 and r.probabilities['near'] is None and len(repr(r)) < 1500
     assert any('too large to keep' in n for n in r.notes) and len(r.mistakes('near')) <= 10

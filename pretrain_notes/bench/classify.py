@@ -72,7 +72,8 @@ def _price(self:BenchResult, names, repeats):
 # %% ../../nbs/820_bench.classify.ipynb #8ccc75a5
 def _said(name):
     "(columns that leak, repeated rows) that are said before training, as warnings"
-    from pretrain_notes.classify.compare import DataWarning, compare_classifiers
+    from pretrain_notes.classify.preflight import DataWarning
+    from pretrain_notes.classify.compare import compare_classifiers
     from pretrain_notes.datasets import load_samples
     from sklearn.base import BaseEstimator
     class Training(BaseException): pass
@@ -195,7 +196,7 @@ def _clinc():
 def _real_sets(rows):
     "(name, X, y, a preparation), of those that are found"
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from pretrain_notes.classify.compare import preparation
+    from pretrain_notes.classify.preflight import preparation
     from pretrain_notes.datasets import load_samples
     for name, drop in _given_away.items():
         if not _found(name): continue

@@ -19,9 +19,10 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..base import DataError, did_you_mean
 from ..samples import Samples
+from .preflight import take_rows
 
 # %% ../../nbs/250_classify.imbalance.ipynb #708da693
-def _coded(y):
+def _class_numbers(y):
     "(classes, class numbers, counts); raises `DataError` unless there are two classes"
     y = np.asarray(y)
     if y.ndim != 1 or not len(y): raise DataError(f'labels must be one list with a class for each row, not of shape {y.shape}')
@@ -43,14 +44,14 @@ def long_tail(
     if isinstance(y, Samples): return y[long_tail(y.labels, ratio, profile, order, seed)]
     if profile not in ('exp', 'step'): raise DataError(f'there is no profile {profile!r}{did_you_mean(profile, ["exp", "step"])}')
     if not 1 <= ratio < np.inf: raise DataError(f'an imbalance ratio of {ratio} is none: it is the largest class by the smallest, at least 1')
-    (classes, codes, n), rng = _coded(y), np.random.default_rng(seed)
-    order = rng.permutation(len(n)) if order is None else _ranks(order, classes)
+    (classes, codes, n), rng = _class_numbers(y), np.random.default_rng(seed)
+    order = rng.permutation(len(n)) if order is None else _class_order(order, classes)
     r = np.arange(len(n)) / (len(n) - 1)
     keep = np.maximum(1, np.round(n.min() * float(ratio)**-(r if profile == 'exp' else (r > .5).astype(float))).astype(int))
     return np.sort(np.concatenate([rng.permutation(np.flatnonzero(codes == c))[:k] for c, k in zip(order, keep)]))
 
 # %% ../../nbs/250_classify.imbalance.ipynb #f40c062d
-def _ranks(order, classes):
+def _class_order(order, classes):
     "Class numbers in an order of classes"
     at = {c: i for i, c in enumerate(classes.tolist())}
     if sorted(map(str, np.asarray(order).tolist())) != sorted(map(str, at)): raise DataError(f'the order must name each class once: {[*at]}')
@@ -91,7 +92,7 @@ def plot_recall(
     return fig
 
 # %% ../../nbs/250_classify.imbalance.ipynb #06454797
-def _rebalanced(name, seed, n):
+def _named_sampler(name, seed, n):
     "An imbalanced-learn sampler by name, for class counts `n`"
     from imblearn.over_sampling import SMOTE, RandomOverSampler
     from imblearn.under_sampling import RandomUnderSampler
@@ -112,7 +113,7 @@ class Resampled(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Resample, then fit"
-        self.classes_, codes, self.counts_ = _coded(y)
+        self.classes_, codes, self.counts_ = _class_numbers(y)
         X, codes = self._resample(X, codes)
         self.resampled_counts_ = np.bincount(codes, minlength=len(self.classes_))
         self.estimator_ = clone(self.estimator).fit(X, self.classes_[codes])
@@ -128,21 +129,21 @@ def _resample(self:Resampled, X, codes):
         return X.iloc[i] if hasattr(X, 'iloc') else X[i], codes[i]
     if not isinstance(self.sampler, str): return self.sampler.fit_resample(X, codes)
     name = 'over' if self.sampler == 'smote' and self.counts_.max() < 2 else self.sampler
-    X, codes = _rebalanced(name, self.seed, self.counts_).fit_resample(X, codes)
+    X, codes = _named_sampler(name, self.seed, self.counts_).fit_resample(X, codes)
     if self.sampler != 'smote' or self.counts_.min() > 1: return X, codes
     alone = self.classes_[self.counts_ < 2].tolist()
     warnings.warn(f'SMOTE needs two samples of a class: the only one of {alone[:5]} is repeated instead')
-    return _rebalanced('over', self.seed, self.counts_).fit_resample(X, codes)
+    return _named_sampler('over', self.seed, self.counts_).fit_resample(X, codes)
 
 @patch
 def predict_proba(self:Resampled, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
     check_is_fitted(self)
-    p = _probabilities(self.estimator_, X)
+    p = _probabilities_of(self.estimator_, X)
     return adjust_prior(p, self.counts_, self.resampled_counts_) if self.correct else p
 
 # %% ../../nbs/250_classify.imbalance.ipynb #366dbc96
-def _probabilities(model, X):
+def _probabilities_of(model, X):
     if not hasattr(model, 'predict_proba'):
         raise DataError(f'{type(model).__name__} gives no probabilities: wrap it, e.g. in CalibratedClassifierCV')
     return np.asarray(model.predict_proba(X), float)
@@ -262,7 +263,7 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Train on rows of numbers; raises `DataError` for one class or an unknown loss"
-        self.classes_, codes, counts = _coded(y)
+        self.classes_, codes, counts = _class_numbers(y)
         if isinstance(self.loss, str) and self.loss not in _losses: raise DataError(f'there is no loss {self.loss!r}{did_you_mean(self.loss, _losses)}')
         X = np.asarray(X, np.float32)
         if not np.isfinite(X).all(): raise DataError(f'row {np.flatnonzero(~np.isfinite(X).all(1))[0]} has a missing or infinite number: fill it first')
@@ -307,13 +308,13 @@ class LogitAdjusted(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit, and remember how frequent each class was"
-        self.classes_, _, self.counts_ = _coded(y)
+        self.classes_, _, self.counts_ = _class_numbers(y)
         _not_negative(self.tau, 'tau')
         self.estimator_ = clone(self.estimator).fit(X, y)
         return self
     def predict_proba(self, X):
         "Probabilities if all classes were equally frequent"
-        return adjust_prior(_probabilities(self.estimator_, X), np.ones(len(self.counts_)), self.counts_**float(self.tau))
+        return adjust_prior(_probabilities_of(self.estimator_, X), np.ones(len(self.counts_)), self.counts_**float(self.tau))
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
 
 # %% ../../nbs/250_classify.imbalance.ipynb #b98bb2a7
@@ -383,7 +384,7 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Choose the threshold or temperature within the training rows, then fit on all of them"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         self.costs_ = _checked_costs(self.costs, len(self.classes_))
         if n.min() < 2: raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
         p = self._out_of_fold(X, codes, min(self.cv, n.min()))
@@ -411,7 +412,7 @@ def _temperature(p, codes):
 @patch
 def predict_proba(self:CostSensitive, X): # (n, classes)
     "Probabilities; with more than two classes, at the temperature that was found"
-    p = _checked_probabilities(_probabilities(self.estimator_, X))
+    p = _checked_probabilities(_probabilities_of(self.estimator_, X))
     if len(self.classes_) == 2: return p
     p = np.clip(p, 1e-15, 1)**(1 / self.temperature_)
     return p / p.sum(1, keepdims=True)
@@ -429,11 +430,9 @@ def _weight_name(model):
     if steps: return f'{steps[-1][0]}__sample_weight' if has_fit_parameter(steps[-1][1], 'sample_weight') else None
     return 'sample_weight' if has_fit_parameter(model, 'sample_weight') else None
 
-def _rows(X, i): return X.iloc[i] if hasattr(X, 'iloc') else X[i]
+def _log_probabilities(model, X): return np.log(np.clip(_probabilities_of(model, X), 1e-15, 1))
 
-def _log_probabilities(model, X): return np.log(np.clip(_probabilities(model, X), 1e-15, 1))
-
-def _spread(log_p, codes):
+def _logit_spread(log_p, codes):
     "Standard deviation of a pair's logit within its classes, by the median deviation; at most 2, as rows learned by heart show any spread"
     z = log_p[:, 1] - log_p[:, 0]
     return min(2., 1.4826 * float(np.median(abs(z - np.array([np.median(z[codes == c]) for c in (0, 1)])[codes]))))
@@ -448,7 +447,7 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit on training rows; raises `DataError` for one class"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         if not (hasattr(X, 'iloc') or hasattr(X, 'shape')): X = np.asarray(X)
         weight = _weight_name(self.estimator)
         self.counts_, self.shift_ = n, -np.log(n) / (2 if weight else 1)
@@ -458,9 +457,9 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
         for k in self.pairs_:
             i = np.flatnonzero(np.isin(codes, k)) if k else np.arange(len(codes))
             w, of = n[codes[i]]**-.5, (codes[i] == k[0]).astype(int) if k else codes[i]
-            m = clone(self.estimator).fit(_rows(X, i), of, **({weight: w * len(codes) / w.sum()} if weight else {}))
+            m = clone(self.estimator).fit(take_rows(X, i), of, **({weight: w * len(codes) / w.sum()} if weight else {}))
             self.models_.append(m)
-            self.spreads_.append(_spread(_log_probabilities(m, _rows(X, i)), of) if k and weight else 0.)
+            self.spreads_.append(_logit_spread(_log_probabilities(m, take_rows(X, i)), of) if k and weight else 0.)
         return self
     def predict(self, X): return self.classes_[self._log_scores(X).argmax(1)]
 
@@ -504,10 +503,10 @@ class ClassWeighted(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit with weights; raises `DataError` where the classifier takes none"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         name = _weight_name(self.estimator)
         if not name: raise DataError(f'{type(self.estimator).__name__} takes no sample weights: use Resampled instead')
         self.estimator_ = clone(self.estimator).fit(X, y, **{name: class_weights(n, self.how, self.beta)[codes]})
         return self
     def predict(self, X): return self.estimator_.predict(X)
-    def predict_proba(self, X): return _probabilities(self.estimator_, X)
+    def predict_proba(self, X): return _probabilities_of(self.estimator_, X)
