@@ -158,6 +158,25 @@ def test_other_leaks():
     assert leaking((df, y)) == {'boat', 'again', 'number'}
     assert leaking((df[['x', 'dull']], y)) == set()
 
+@pytest.mark.parametrize('k,rows', [(25, 20), (50, 6), (77, 30), (100, 4), (150, 20), (150, 3)])
+def test_noisy_copy_of_many_classes(k, rows):
+    "A number that is the label plus noise is seen with 25 to 150 classes, also with strays and missing values; noise is not."
+    r = np.random.default_rng(k)
+    y = r.permutation(np.repeat(np.arange(k), rows))
+    code = r.permutation(k)[y].astype(float)
+    X = pd.DataFrame(dict(copy=code + .1 * r.normal(size=len(y)), curved=np.exp((code + .05 * r.normal(size=len(y))) / 20), noise=r.normal(size=len(y)),
+                          half=np.r_[code[:len(y) // 2], r.uniform(0, k, len(y) - len(y) // 2)]))
+    X['strayed'] = X['copy'] if rows < 6 else np.where(r.random(len(y)) < .01, r.uniform(0, k, len(y)), X['copy'])
+    X.loc[r.random(len(y)) < .1, 'curved'] = np.nan
+    assert leaking((X, [f'class {i}' for i in y])) == {'copy', 'curved', 'strayed'}
+
+def test_many_classes_without_a_leak(data_dir):
+    "Each number of public tables that takes 21 to 2,000 values as a label: no other column gives it away."
+    for name in ('adult', 'online_shoppers'):
+        df = as_frame(load_samples(name, download=False).to_pandas().drop(columns=['digest', 'id', 'label']))
+        for c in df:
+            if 20 < df[c].nunique() < 2000: assert not leaking((df.drop(columns=c), df[c].astype(str))), (name, c)
+
 def test_drop():
     r = compare_classifiers(wine(), ['tree'], drop=['hue', 'ash'])
     assert r.data.X.shape[1] == 11

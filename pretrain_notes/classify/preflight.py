@@ -301,6 +301,31 @@ def _most_frequent(codes, y):
     of[pairs[order] // (y.max() + 1)] = pairs[order] % (y.max() + 1)                        # the last one stays: the most frequent
     return of[codes]
 
+# %% ../../nbs/210_classify.preflight.ipynb #c9ea7a00
+def _nearest_class(x, y):
+    "For each number the class whose median is nearest, in units of how far classes spread"
+    import pandas as pd
+    by = pd.Series(x).groupby(y)
+    middle = by.median().sort_values(kind='stable')
+    spread = abs(x - by.transform('median')).groupby(y).median()[middle.index].to_numpy()
+    m, spread = middle.to_numpy(), spread + np.median(spread) + 1e-12 * np.ptp(x) + 1e-300
+    cuts = (m[:-1] * spread[1:] + m[1:] * spread[:-1]) / (spread[:-1] + spread[1:])
+    return middle.index.to_numpy()[np.searchsorted(cuts, x)]
+
+def _copy_accuracy(c, y, share, tests):
+    "Balanced accuracy of the nearest class, over the rows that have a value; 0 where that could be chance"
+    from math import comb, log
+    there = c.notna().to_numpy()
+    x, y, n = c.to_numpy()[there], y[there], there.sum()
+    k = len(np.unique(y))
+    if n < len(there) / 2 or k < 2: return 0.
+    pred = _nearest_class(x, y)
+    choices = k * log(k) + log(comb(int(n) - 1, k - 1))                                      # of cuts, and of a class for each interval
+    sure = -np.log(share[y[pred == y]]).sum() > log(1e6 * tests) + choices
+    return class_scores(y, pred, len(share))['balanced_accuracy'] if sure else 0.
+
+# %% ../../nbs/210_classify.preflight.ipynb #e58bc618
+_many_classes = 20
 def _column_accuracy(c, y, share, tests):
     "How well a column by itself tells the classes apart: balanced accuracy, 0 where that could be chance"
     import pandas as pd
@@ -309,9 +334,14 @@ def _column_accuracy(c, y, share, tests):
         pred = _most_frequent(codes, y)
         sure = -np.log(share[y[pred == y]]).sum() > np.log(1e6 * tests) + len(values) * np.log(k)
         return class_scores(y, pred, len(share))['balanced_accuracy'] if sure else 0.
-    if holds_words(c) or len(y) < 50 or k > 20: return 0.
+    if holds_words(c) or len(y) < 50: return 0.
+    if k > _many_classes: return _copy_accuracy(c, y, share, tests)
     few = np.linspace(0, len(y) - 1, min(len(y), 500)).astype(int)                          # first a few rows, then all
     return _tree_accuracy(c, y, k) if _tree_accuracy(c.iloc[few], y[few], k) > .96 else 0.
+
+def _limits(share):
+    "From which balanced accuracy a column is a suspect, and from which it gives the label away: with many classes, less is proof enough"
+    return (.9, .97) if (share > 0).sum() > _many_classes else (.97, .995)
 
 # %% ../../nbs/210_classify.preflight.ipynb #0693b450
 def _find_leaks(X, y):
@@ -320,7 +350,7 @@ def _find_leaks(X, y):
     for c in X:
         sure = ((what, _nearly_certain_class(y, np.asarray(m, bool), share, X.shape[1])) for what, m in _indicator_masks(X[c]))
         if found := next(((what, *r) for what, r in sure if r), None): out[c] = ('side', *found)
-        elif (found := _column_accuracy(X[c], y, share, X.shape[1])) > .97: out[c] = ('alone', found)
+        elif (found := _column_accuracy(X[c], y, share, X.shape[1])) > _limits(share)[0]: out[c] = ('alone', found)
     return out
 
 def _rarer_count(c): return c.value_counts().iloc[-1]
@@ -341,7 +371,8 @@ def _same_kind_as_leaks(X, leaks):
 def _note_leaks(d):
     "Columns that give the label away, and those of their kind"
     found = _find_leaks(d.X, d.y)
-    near = {c: w[1] for c, w in found.items() if w[0] == 'alone' and w[1] <= .995}
+    surely = _limits(np.bincount(d.y) / len(d.y))[1]
+    near = {c: w[1] for c, w in found.items() if w[0] == 'alone' and w[1] <= surely}
     leaks = {c: w for c, w in found.items() if c not in near}
     def why(c, w): return f'{c} (alone tells the classes apart)' if w[0] == 'alone' else \
         f'{c} (where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r})'
