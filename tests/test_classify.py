@@ -65,7 +65,7 @@ def test_real(data_dir, name, n, least):
     r = compare_classifiers(s, ['tree', 'logistic'], folds=3)
     assert r.table().balanced_accuracy.max() > least, r
 
-def test_unlabelled_rows_are_said():
+def test_unlabeled_rows_are_said():
     s = wine()
     r = compare_classifiers(s.with_column('label', [None if i % 3 == 0 else int(v) for i, v in enumerate(s.labels)]), ['tree'])
     assert '60 of 178 samples have no label' in r.notes[0] and len(r.y) == 118
@@ -244,7 +244,7 @@ def test_labels_keep_their_type(kind):
 
 def test_labels_of_no_shape():
     for y in (np.zeros((9, 2)), np.array([0., 1, np.inf] * 3)):
-        with pytest.raises(DataError, match='one class a row|quantities'): compare_classifiers((np.eye(9), y))
+        with pytest.raises(DataError, match='one class per row|quantities'): compare_classifiers((np.eye(9), y))
 
 # --- models ---
 
@@ -386,8 +386,8 @@ def test_nets_beside_classics():
 @pytest.fixture(scope='module')
 def table():
     r = np.random.default_rng(0)
-    df = pd.DataFrame(dict(size=r.normal(size=120), colour=r.choice(['red', 'blue', ''], 120), gap=np.where(r.random(120) < .3, np.nan, 1.5)))
-    return df, np.where(df['size'] + (df.colour == 'red') > .5, 'big', 'small')
+    df = pd.DataFrame(dict(size=r.normal(size=120), color=r.choice(['red', 'blue', ''], 120), gap=np.where(r.random(120) < .3, np.nan, 1.5)))
+    return df, np.where(df['size'] + (df.color == 'red') > .5, 'big', 'small')
 
 @pytest.fixture(scope='module')
 def kept(table): return compare_classifiers(table, ['logistic', 'tree']).fit_best('logistic')
@@ -395,8 +395,8 @@ def kept(table): return compare_classifiers(table, ['logistic', 'tree']).fit_bes
 def test_new_rows(kept, table):
     df = table[0]
     assert kept.score(*table) > .8 and set(kept.predict(df)) == {'big', 'small'}
-    assert (kept.predict(df[['gap', 'colour', 'size']].assign(more=1)) == kept.predict(df)).all()            # order and further columns do not matter
-    new = pd.DataFrame(dict(size=[2., np.nan, -2], colour=['green', None, 'red'], gap=[np.nan] * 3))
+    assert (kept.predict(df[['gap', 'color', 'size']].assign(more=1)) == kept.predict(df)).all()            # order and further columns do not matter
+    new = pd.DataFrame(dict(size=[2., np.nan, -2], color=['green', None, 'red'], gap=[np.nan] * 3))
     assert kept.predict(new)[0] == 'big' and kept.predict_proba(new).shape == (3, 2)
     assert (kept.predict(df.astype({'size': str})) == kept.predict(df)).all()                                # numbers as text are numbers
     s = Samples.from_rows(df.to_dict('records'))
@@ -419,7 +419,7 @@ def test_tables_in_any_form(kept, table):
     df = table[0]; z = df[['size']].to_numpy()
     assert (kept.predict(df.to_dict('records')) == kept.predict(df)).all() and (kept.predict(df.to_dict('list')) == kept.predict(df)).all()
     with pytest.raises(DataError, match='no rows to predict'): kept.predict(df[:0])
-    with pytest.raises(DataError, match='are no table'): kept.predict(dict(size=[1], colour=['red', 'blue'], gap=[1]))
+    with pytest.raises(DataError, match='are no table'): kept.predict(dict(size=[1], color=['red', 'blue'], gap=[1]))
     import scipy.sparse
     with pytest.raises(DataError, match='sparse'): preflight((scipy.sparse.csr_matrix(z), table[1]))
     twice = pd.DataFrame(np.c_[z, z], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')]))

@@ -50,7 +50,7 @@ def test_long_tail():
     (lambda: class_weights([5]), 'two classes'), (lambda: class_weights([5, 0]), 'each with a sample'),
     (lambda: class_weights([5, 1], 'balancd'), 'balanced'), (lambda: class_weights([5, 1], 'effective', 1), 'below 1'),
     (lambda: adjust_prior([[.5, .4]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([[1.5, -.5]], [1, 1], [1, 1]), 'row 0'),
-    (lambda: adjust_prior([[.5, np.nan]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([.5, .5], [1, 1], [1, 1]), 'a column a class'),
+    (lambda: adjust_prior([[.5, np.nan]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([.5, .5], [1, 1], [1, 1]), 'a column per class'),
     (lambda: adjust_prior([[.5, .5]], [1, 1, 1], [1, 1]), 'as many frequencies'), (lambda: adjust_prior([[.5, .5]], [1, 0], [1, 1]), 'above 0'),
     (lambda: cheapest([[.5, .5]], np.eye(3)), 'shape'), (lambda: cheapest([[.5, .5]], [[0, -1], [1, 0]]), 'at least 0'),
     (lambda: cheapest([[.5, .5]], [[0, np.inf], [1, 0]]), 'at least 0'), (lambda: cheapest([[.5, .5]], np.ones((2, 2))), 'nothing to decide'),
@@ -228,7 +228,7 @@ def _mean_scores(make, seeds, unit):
 
 @pytest.mark.parametrize('C, unit', [(1, .375), (1, 1.), (.14, .375), (10, .375)])
 def test_recommended_on_the_tail(C, unit):
-    "Ahead of every remedy on the mean of four draws, on pixels of unit variance (.375) and on raw ones, at three regularisations."
+    "Ahead of every remedy on the mean of four draws, on pixels of unit variance (.375) and on raw ones, at three regularizations."
     score = _mean_scores(LogisticRegression(C=C, max_iter=500), range(3000, 3004), unit)
     assert score['recommended'] > score.drop('recommended').max(), score
 

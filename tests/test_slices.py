@@ -120,7 +120,7 @@ def test_names_numbers_probabilities():
     assert find_slices(table(rng, 500), np.full(500, -1), np.ones(500)).errors.all()      # -1 and 1 are classes, too
 
 def test_predictions_of_every_shape():
-    "A column of predictions is one class a row; probabilities need class numbers from 0."
+    "A column of predictions is one class per row; probabilities need class numbers from 0."
     rng = np.random.default_rng(0); t = table(rng, 500); y = rng.integers(1, 4, 500); pred = np.where(rng.random(500) < .2, 1, y)
     want = find_slices(t, y, pred).errors
     for p in (pred[:, None], pd.DataFrame(dict(p=pred))): assert (find_slices(t, y, p).errors == want).all()

@@ -127,7 +127,7 @@ def _predictions_and_scores(model, X, k, scored=True):
     s, classes = np.asarray(says(X)), model.classes_
     if s.ndim == 1: s = np.column_stack([-s, s])
     pred = classes[s.argmax(1)] if _predicts_highest_score(model) else model.predict(X)
-    if s.shape[1] != len(classes): return pred, None, False                                 # one score a pair of classes
+    if s.shape[1] != len(classes): return pred, None, False                                 # one score per pair of classes
     wide = np.full((len(s), k), 0. if sure else -np.inf)
     wide[:, classes] = s
     return pred, wide, sure
@@ -139,7 +139,7 @@ class _ByteCounter:
     def write(self, b): self.n += memoryview(b).nbytes
 
 def _fitted_bytes(model):
-    "Bytes of a fitted model: of its weights, or serialised"
+    "Bytes of a fitted model: of its weights, or serialized"
     import pickle
     if hasattr(model, 'net_'): return sum(t.nbytes for t in model.net_.state_dict().values())
     out = _ByteCounter()
@@ -286,7 +286,7 @@ def _keep(self:Comparison, name, r, test, pred, p):
 @patch
 def table(self:Comparison,
     level:float=.95 # of the interval
-): # a DataFrame, one row a model, the best first
+): # a DataFrame, one row per model, the best first
     "Mean of each score over the folds, and the interval of the one that is judged by"
     import pandas as pd
     means = self.scores.groupby('model')[list(class_metrics)].mean().dropna(axis=1, how='all')
@@ -377,7 +377,7 @@ def plot_confusion(self:Comparison,
 
 # %% ../../nbs/230_classify.compare.ipynb #22041b85
 @patch
-def calibration(self:Comparison): # a DataFrame, one row a model that gives probabilities
+def calibration(self:Comparison): # a DataFrame, one row per model that gives probabilities
     "Expected calibration error, Brier score and log loss over all rows, and the mean confidence beside the accuracy"
     import pandas as pd
     rows = {}
@@ -421,10 +421,10 @@ def _reliability(self:Comparison, model, bins=10):
 # %% ../../nbs/230_classify.compare.ipynb #b6472a0e
 @patch
 def per_group(self:Comparison,
-    by, # name of a column of the data, or one value a row
+    by, # name of a column of the data, or one value per row
     score:str='accuracy', # 'accuracy', 'balanced_accuracy', 'macro_f1'
     smallest:int=1 # groups with fewer rows are left out
-): # a DataFrame, one row a group, the lowest first: rows, then one column a model
+): # a DataFrame, one row per group, the lowest first: rows, then one column per model
     "The score of each model within each group, all seeds together"
     import pandas as pd
     by = self.data.column(by) if isinstance(by, str) else np.asarray(by)
@@ -452,8 +452,8 @@ def mistakes(self:Comparison,
 
 # %% ../../nbs/230_classify.compare.ipynb #635fba03
 @patch
-def times(self:Comparison): # a DataFrame, one row a model
-    "CPU seconds a fold, median: to fit, and to predict; and the bytes of the fitted model (nan where it cannot be serialised)"
+def times(self:Comparison): # a DataFrame, one row per model
+    "CPU seconds per fold, median: to fit, and to predict; and the bytes of the fitted model (nan where it cannot be serialized)"
     import pandas as pd
     return self.scores.groupby('model')[['fit_seconds', 'predict_seconds']].median().assign(bytes=pd.Series(self.sizes))
 

@@ -21,10 +21,10 @@ from .preflight import preparation, take_rows
 
 # %% ../../nbs/270_classify.coverage.ipynb #bbcaf2f0
 def class_counts(
-    labels, # (n,) class numbers or names, or labelled `Samples`
-    groups=None, # (n,) a group a row, e.g. language or site, or with `Samples` the name of a column; None: one column of all
+    labels, # (n,) class numbers or names, or labeled `Samples`
+    groups=None, # (n,) a group per row, e.g. language or site, or with `Samples` the name of a column; None: one column of all
     vocab:list=None # names of the classes, for class numbers; those without a sample are counted as 0
-): # a DataFrame of counts, a row a class, a column a group
+): # a DataFrame of counts, a row per class, a column per group
     "How many samples each class has in each group"
     import pandas as pd
     if isinstance(labels, Samples):
@@ -174,10 +174,10 @@ def mean_distance(
 def diversity(
     x, # (n, columns), vectors
     labels, # (n,), class or group of each row
-    max_rows:int=500, # most rows a class that are compared
+    max_rows:int=500, # most rows per class that are compared
     draws:int=5, # how often rows are drawn
     seed:int=0 # for the drawing
-): # a DataFrame, one row a class: rows, compared, vendi, distance; NaN for a class with fewer than 10 rows
+): # a DataFrame, one row per class: rows, compared, vendi, distance; NaN for a class with fewer than 10 rows
     "How varied each class is, all at the same number of rows"
     import pandas as pd
     x, labels = number_matrix(x, 'x'), np.asarray(labels)
@@ -296,7 +296,7 @@ def _column_difference(a, b):
 def column_shift(
     data, # a DataFrame, or `Samples` (their plain columns)
     reference # the same, of the reference
-): # a DataFrame, one row a column, the largest shift first: kind, statistic, psi, missing, missing_reference, p (corrected)
+): # a DataFrame, one row per column, the largest shift first: kind, statistic, psi, missing, missing_reference, p (corrected)
     "Which columns are distributed otherwise than in the reference; p-values by Kolmogorov-Smirnov and chi-squared, corrected by Holm"
     import pandas as pd
     (i, j), both = _common_frame([data, reference])
@@ -314,16 +314,16 @@ def _distance_blocks(x, r, rows=512):
     for i in range(0, len(x), rows): yield slice(i, i + rows), pairwise_distances(x[i:i+rows], r)
 
 def _ball_radii(r, k):
-    "Distance of each row to its k-th neighbour; a hair more, for rounding"
+    "Distance of each row to its k-th neighbor; a hair more, for rounding"
     if not 1 <= k < len(r):
-        raise DataError(f'k={k}: a neighbour must be between the first and the {len(r) - 1:,}th of {len(r):,} reference samples')
+        raise DataError(f'k={k}: a neighbor must be between the first and the {len(r) - 1:,}th of {len(r):,} reference samples')
     return np.concatenate([np.partition(d, k, axis=1)[:, k] for _, d in _distance_blocks(r, r)]) * (1 + 1e-9) + 1e-6 * r.std()
 
 # %% ../../nbs/270_classify.coverage.ipynb #c9bac38e
 def covered(
     x, # (n, columns), vectors
     reference, # (m, columns), vectors of the reference
-    k:int=5 # a ball reaches to the k-th neighbour, 1..m-1
+    k:int=5 # a ball reaches to the k-th neighbor, 1..m-1
 )->np.ndarray: # bool (m,), whether some sample lies in the ball of each reference sample
     "Which reference samples have a sample near them"
     x, r = number_matrix(x, 'x'), number_matrix(reference, 'reference')
@@ -334,7 +334,7 @@ def covered(
 def density_coverage(
     x, # (n, columns), vectors
     reference, # (m, columns), vectors of the reference
-    k:int=5, # a ball reaches to the k-th neighbour, 1..m-1
+    k:int=5, # a ball reaches to the k-th neighbor, 1..m-1
     max_rows:int=2000, # of either set, at most as many are drawn
     seed:int=0 # for the drawing
 )->dict: # density (1 expected), coverage (0..1), expected (the coverage of a set drawn like the reference)
@@ -399,23 +399,23 @@ def data_quality(
     small = [take_rows(s, _drawn_rows(s, max_rows, seed + k)) for k, s in enumerate(sets)]
     notes = [f'vectors were made of {len(b):,} of {len(a):,} rows, drawn with seed {seed}' for a, b in zip(sets, small) if len(b) < len(a)]
     x, *r = feature_vectors(*small, features=features)
-    labelled = isinstance(samples, Samples) and 'label' in samples.columns and (samples.labels >= 0).any()
-    counts = class_counts(samples, by) if labelled else None
+    labeled = isinstance(samples, Samples) and 'label' in samples.columns and (samples.labels >= 0).any()
+    counts = class_counts(samples, by) if labeled else None
     plain = [s for s in sets if hasattr(s, 'iloc') or isinstance(s, Samples) and len(plain_columns(s).columns)]
     shift = column_shift(*plain) if len(plain) == 2 else None
     distinct = len(set(samples.record_keys())) if isinstance(samples, Samples) else len(np.unique(x, axis=0))
     rows = [('samples', len(samples), None, None, f'{distinct:,} distinct' + f' of {len(x):,}' * (not isinstance(samples, Samples)))]
-    rows += [*_class_measures(counts)] if labelled else []
+    rows += [*_class_measures(counts)] if labeled else []
     rows += [('Vendi score', vendi_score(x), None, None, f'effective number of different samples, of {len(x):,}')]
     rows += [('mean distance', mean_distance(x), None, None, 'cosine distance of two samples')] if len(x) > 1 else []
     rows += [*_reference_measures(x, r[0], shift, seed)] if r else []
     numbers = pd.DataFrame(rows, columns=['measure', 'value', 'low', 'high', 'note']).set_index('measure')
-    by_class = _class_diversity(small[0], x) if labelled else None
+    by_class = _class_diversity(small[0], x) if labeled else None
     return DataQuality(numbers.astype(dict(value=float, low=float, high=float)), counts, by_class, shift, notes)
 
 # %% ../../nbs/270_classify.coverage.ipynb #2cd53392
 def _class_diversity(samples, x):
-    "Diversity by class, of the labelled rows"
+    "Diversity by class, of the labeled rows"
     known = samples.labels >= 0
     return diversity(x[known], [samples._label_name(v) for v in samples.labels[known]]) if known.any() else None
 

@@ -34,7 +34,7 @@ def _class_numbers(y):
 
 # %% ../../nbs/250_classify.imbalance.ipynb #ed0b00cc
 def long_tail(
-    y, # labelled `Samples`, or (n,) labels
+    y, # labeled `Samples`, or (n,) labels
     ratio:float=50, # largest class by smallest, at least 1
     profile:str='exp', # 'exp' (each rank keeps the same share of the one before) or 'step' (half of the classes are rare)
     order=None, # classes from the most frequent to the rarest; None: shuffled by `seed`
@@ -82,9 +82,9 @@ def plot_recall(
     import matplotlib.pyplot as plt
     order = np.argsort(-np.asarray(counts), kind='stable')
     fig, ax = plt.subplots(figsize=(7, 2.6), layout='constrained')
-    for (name, p), colour in zip(preds.items(), ('#999999', '#1f77b4', '#e6820e')):
+    for (name, p), color in zip(preds.items(), ('#999999', '#1f77b4', '#e6820e')):
         recall = [np.mean(np.asarray(p)[y == c] == c) if (y == c).any() else np.nan for c in order]
-        ax.plot(recall, 'o-', label=name, color=colour)
+        ax.plot(recall, 'o-', label=name, color=color)
     ax.set(xlabel='samples of the class in training', ylabel='recall', ylim=(0, 1.05))
     ax.set_xticks(range(len(order)), np.asarray(counts)[order])
     for t in ax.legend().get_texts(): t.set_parse_math(False)
@@ -123,7 +123,7 @@ class Resampled(ClassifierMixin, BaseEstimator):
 # %% ../../nbs/250_classify.imbalance.ipynb #d71b99e1
 @patch
 def _resample(self:Resampled, X, codes):
-    "Rows and class numbers after resampling; a single row of a class is repeated by SMOTE, which needs a neighbour to mix"
+    "Rows and class numbers after resampling; a single row of a class is repeated by SMOTE, which needs a neighbor to mix"
     if callable(self.sampler):
         i = self.sampler(codes)
         return X.iloc[i] if hasattr(X, 'iloc') else X[i], codes[i]
@@ -151,7 +151,7 @@ def _probabilities_of(model, X):
 def _checked_probabilities(p):
     "p as float (n, K), each row a distribution"
     p = np.asarray(p, float)
-    if p.ndim != 2 or p.shape[1] < 2: raise DataError(f'probabilities must have a row a sample and a column a class, not shape {p.shape}')
+    if p.ndim != 2 or p.shape[1] < 2: raise DataError(f'probabilities must have a row per sample and a column per class, not shape {p.shape}')
     bad = ~(np.isfinite(p).all(1) & (p >= 0).all(1) & (abs(p.sum(1) - 1) < 1e-3))
     if bad.any(): raise DataError(f'row {bad.argmax()} holds no probabilities: they must be at least 0 and sum to one')
     return p
@@ -255,10 +255,10 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
     def __init__(self,
         loss='cross_entropy', # 'cross_entropy', 'weighted', 'focal', 'balanced_softmax', 'logit_adjusted'; or a function of counts
         hidden:int=0, # units of the hidden layer; 0: none, a logistic regression
-        steps:int=300, # of the optimiser, each on `batch_size` rows
+        steps:int=300, # of the optimizer, each on `batch_size` rows
         lr:float=5e-3, # highest learning rate of AdamW
         weight_decay:float=.1, # of AdamW
-        batch_size:int=128, # rows a step
+        batch_size:int=128, # rows per step
         seed:int=0 # for weights and batches
     ): store_attr()
     def fit(self, X, y):
@@ -327,10 +327,10 @@ def plot_reliability(
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
     ax.plot([0, 1], [0, 1], color='#bbb', lw=1)
-    for (name, p), colour in zip(ps.items(), ('#999999', '#e6820e', '#1f77b4')):
+    for (name, p), color in zip(ps.items(), ('#999999', '#e6820e', '#1f77b4')):
         at = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
         full = [b for b in range(bins) if (at == b).sum() >= 10]
-        ax.plot([np.mean(p[at == b]) for b in full], [np.mean(y[at == b]) for b in full], 'o-', ms=4, color=colour, label=name)
+        ax.plot([np.mean(p[at == b]) for b in full], [np.mean(y[at == b]) for b in full], 'o-', ms=4, color=color, label=name)
     ax.set(xlabel='said', ylabel='happened', xlim=(-.03, 1.03), ylim=(-.03, 1.03), aspect='equal')
     fig.legend(loc='outside right upper')
     plt.close(fig)

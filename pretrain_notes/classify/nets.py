@@ -38,7 +38,7 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
         shape=None, # of an image: (h, w) or (h, w, channels); None: square for 'conv', flat for anything else
         epochs:int=10, # passes through the training rows
         lr:float=5e-3, # highest learning rate of the one-cycle schedule
-        bs:int=64, # rows a batch
+        bs:int=64, # rows per batch
         wd:float=.01, # weight decay
         random_state:int=0 # of the weights, batches and dropout; torch's random numbers are afterwards what they were
     ): store_attr()

@@ -127,7 +127,7 @@ def _rows_of_samples(s, features=None):
     vocab = s.vocab or [str(i) for i in range(s.labels.max() + 1)]
     X, kind, shape = raw_rows(s, features)
     d = ClassRows(X, s.labels, vocab, kind, s.clusters(), s, s['digest'].to_pylist(), shape, np.array(vocab, dtype=str))
-    if len(s) < n: d.say('unlabelled', [], n - len(s), f'{n - len(s):,} of {n:,} samples have no label and were left out')
+    if len(s) < n: d.say('unlabeled', [], n - len(s), f'{n - len(s):,} of {n:,} samples have no label and were left out')
     return d
 
 # %% ../../nbs/210_classify.preflight.ipynb #5f4678ca
@@ -182,7 +182,7 @@ def _clean_labels(y):
     import pandas as pd
     y = np.asarray(y, dtype=object)
     if y.ndim == 2 and y.shape[1] == 1: y = y.ravel()
-    if y.ndim != 1: raise DataError(f'y must hold one class a row, not an array of shape {y.shape}')
+    if y.ndim != 1: raise DataError(f'y must hold one class per row, not an array of shape {y.shape}')
     y = pd.Series(y).infer_objects().to_numpy()
     if y.dtype.kind == 'f' and not (np.isfinite(y) & (y == np.round(y))).all(): raise DataError('these labels are quantities or missing, not classes')
     if pd.isna(y).any(): raise DataError('some labels are missing: leave those rows out')

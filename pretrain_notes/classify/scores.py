@@ -29,7 +29,7 @@ def class_scores(
 # %% ../../nbs/200_classify.scores.ipynb #22a643e8
 def rank_scores(
     y, # int (n,), true class numbers
-    s # (n, classes), a score a class, the higher the surer: probabilities, or distances from a border
+    s # (n, classes), a score per class, the higher the surer: probabilities, or distances from a border
 )->dict: # auroc, auprc: 0..1, means over the classes of which there are rows, and rows of others; nan if there are none
     "How well scores rank: one class against the rest, averaged (area under ROC; average precision)"
     y, s = np.asarray(y), np.asarray(s)
@@ -47,10 +47,10 @@ def calibration_scores(
     p, # (n, classes), probabilities
     bins:int=15 # for the expected calibration error
 )->dict: # ece 0..1, brier 0..2, log_loss in nats
-    "How far stated probabilities are from what happens. Raises `DataError` for what are no probabilities"
+    "How far stated probabilities are from what happens. Raises `DataError` if a row is not a probability of each class"
     y, p = np.asarray(y), np.asarray(p)
     if not (np.isfinite(p).all() and p.min() >= -1e-6 and np.allclose(p.sum(1), 1, atol=1e-3)):
-        raise DataError('these are no probabilities: each row must hold numbers from 0 to 1 that sum to 1')
+        raise DataError('these are not probabilities: each row must hold numbers from 0 to 1 that sum to 1')
     sure, right, at = p.max(1), p.argmax(1) == y, p[np.arange(len(y)), y].astype(float)
     i = np.minimum((sure * bins).astype(int), bins - 1)
     gap = np.bincount(i, sure, bins) - np.bincount(i, right, bins)

@@ -198,7 +198,7 @@ def _test_slices(e, masks, groups, exact, alpha):
 
 # %% ../../nbs/260_classify.slices.ipynb #2584f0d8
 def _finite_values(v, n, what):
-    "One finite number a row"
+    "One finite number per row"
     v = np.asarray(v, float)
     if v.shape != (n,): raise DataError(f'{what} must hold one value for each of the {n:,} rows, not an array of shape {v.shape}')
     if not np.isfinite(v).all():
@@ -214,7 +214,7 @@ def _errors_of_comparison(c, model):
 
 # %% ../../nbs/260_classify.slices.ipynb #b5cf613e
 def _class_values(v, n, what, vocab):
-    "One class a row, as numbers or names"
+    "One class per row, as numbers or names"
     import pandas as pd
     v = np.asarray(v)
     if v.ndim == 2 and v.shape[1] == 1: v = v.ravel()
@@ -229,7 +229,7 @@ def _class_values(v, n, what, vocab):
     return v
 
 def _row_errors(y, pred, errors, n, vocab=None):
-    "One number a row, more is worse"
+    "One number per row, more is worse"
     if errors is not None: return _finite_values(errors, n, 'errors')
     if hasattr(y, 'predictions'): return _finite_values(_errors_of_comparison(y, pred), n, 'the comparison')
     if y is None or pred is None:
@@ -271,7 +271,7 @@ def number_matrix(
     "Rows of finite numbers. Raises `DataError` for anything else"
     try: x = np.asarray(x.toarray() if hasattr(x, 'toarray') else x, dtype=float)
     except (TypeError, ValueError):
-        raise DataError(f'{what} must be numbers, one row a sample: pass features=..., or turn them into numbers') from None
+        raise DataError(f'{what} must be numbers, one row per sample: pass features=..., or turn them into numbers') from None
     if not x.size or not x.ndim: raise DataError(f'{what} is empty: there are no rows, or no columns')
     x = x.reshape(len(x), -1)
     if n is not None and len(x) != n: raise DataError(f'{what} has {len(x):,} rows where there are {n:,} samples')
@@ -308,10 +308,10 @@ def find_slices(
     features, # what to slice by: a DataFrame, a dict or array of columns, or `Samples` (their plain columns)
     y=None, # (n,) true classes, or a `Comparison`; None with `Samples`: their labels
     pred=None, # (n,) predicted classes, or (n, classes) probabilities, of rows not learned from; with a `Comparison`: the model's name
-    errors=None, # (n,) instead of y and pred: a number a row, more is worse, e.g. 0/1 or a loss
+    errors=None, # (n,) instead of y and pred: a number per row, more is worse, e.g. 0/1 or a loss
     groups=None, # (n,) rows of one group stay in one half and count as one; None: each row alone, `Samples`: by group and duplicates
-    embeddings=None, # (n, columns) a vector a row; its clusters become slices, too
-    depth:int=2, # most literals a slice, 1..3
+    embeddings=None, # (n, columns) a vector per row; its clusters become slices, too
+    depth:int=2, # most literals per slice, 1..3
     min_rows:int=None, # fewest rows of a slice; None: 1 % of all, but at least 20, and those of ten groups
     bins:int=5, # quantile bins a number is cut into, 2..20
     k:int=10, # most slices that are proposed to the test
