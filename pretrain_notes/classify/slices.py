@@ -1,4 +1,4 @@
-"""Where a model fails, tested so that chance is not mistaken for a failure; and how varied, representative and complete a data set is, in numbers
+"""Where a model fails more often than elsewhere, tested so that chance is not mistaken for a failure
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/classify.slices.html.md"""
 
