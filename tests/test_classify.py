@@ -284,7 +284,7 @@ def test_scores_against_scikit_learn():
         c = calibration_scores(y, p)
         assert c['log_loss'] == pytest.approx(log_loss(y, p)) and c['brier'] == pytest.approx(((p - np.eye(k)[y])**2).sum(1).mean())
     assert class_scores([0, 1], [0, 1], 2)['accuracy'] == rank_scores([0, 1], [[.9, .1], [.2, .8]])['auroc'] == 1
-    with pytest.raises(DataError, match='no probabilities'): calibration_scores([0, 1], [[5., -4], [.5, .5]])
+    with pytest.raises(DataError, match='not probabilities'): calibration_scores([0, 1], [[5., -4], [.5, .5]])
     assert np.isnan(rank_scores(np.zeros(5, int), np.ones((5, 1)))['auroc'])
     assert calibration_scores(np.array([0, 1]), np.array([[1., 0], [1, 0]]))['ece'] == pytest.approx(.5)
 

@@ -70,6 +70,7 @@ def _model_maker(m, name):
     if not callable(m): raise DataError(f'{name!r} is no classifier: give an estimator, a function of a seed, or a name out of {", ".join(classifiers)}')
     return m
 
+# %% ../../nbs/230_classify.compare.ipynb #109a1842
 def _named_makers(models):
     "Name to a function of a seed that makes an untrained classifier"
     models = ['tree', 'svm', 'net'] if models is None else [models] if isinstance(models, str) or hasattr(models, 'fit') else models
@@ -109,6 +110,7 @@ def _predicts_highest_score(model):
     if kind == 'DummyClassifier': return model.strategy in ('prior', 'most_frequent')
     return ours and kind in _kinds_that_follow_scores
 
+# %% ../../nbs/230_classify.compare.ipynb #df8cfcac
 def predict_in_parts(
     f, # a function of rows that predicts their classes
     X, # rows
@@ -160,6 +162,7 @@ def _run_fold(d, train, test, models, seed, scored, failed):
         except Exception as e: failed[name] = e; continue
         yield name, *found
 
+# %% ../../nbs/230_classify.compare.ipynb #1e8de906
 def _run_model(model, a, y, b, k, scored):
     "One classifier on one fold"
     from sklearn.exceptions import ConvergenceWarning
@@ -233,6 +236,7 @@ def _run_comparison(c, scored):
     c.notes += [f'{n} had not finished learning in {k} of {c.folds * len(c.seeds)} folds' for n, k in unfinished.items() if k and n in c.arms]
     return _with_scores(c)
 
+# %% ../../nbs/230_classify.compare.ipynb #fb0b542f
 def _with_scores(c):
     "The comparison, if every model has the score that it is judged by, in every fold"
     none = c.by_fold().isna()
@@ -273,6 +277,7 @@ def _leave_out(self:Comparison, failed):
         for of in (self.arms, self.predictions, self.probabilities, self.sizes): of.pop(n, None)
     if not self.arms: raise DataError(f'no model is left: {self.notes[-1]}') from e
 
+# %% ../../nbs/230_classify.compare.ipynb #a262aca4
 @patch
 def _keep(self:Comparison, name, r, test, pred, p):
     "Keep what a model says of the test rows of a fold"
@@ -318,6 +323,7 @@ def _names_as_text(fig):
     from matplotlib.text import Text
     for t in fig.findobj(Text): t.set_parse_math(False)
 
+# %% ../../nbs/230_classify.compare.ipynb #d9a8deec
 @patch
 def plot(self:Comparison,
     baseline:str=None # for the differences; None: the best
@@ -408,6 +414,7 @@ def plot_calibration(self:Comparison,
     plt.close(fig)
     return fig
 
+# %% ../../nbs/230_classify.compare.ipynb #a053f128
 @patch
 def _reliability(self:Comparison, model, bins=10):
     "Mean confidence, accuracy and rows of each bin that has at least 10"
@@ -465,6 +472,7 @@ def _verdicts(self:Comparison):
     near = [f'{r.model} (behind by {-r.difference:.3f}, {-r.high:.3f} to {-r.low:.3f})' for r in d.itertuples() if r.verdict != 'worse']
     return out + [f'Not told apart from it by these folds: {", ".join(near)}.'] * bool(near)
 
+# %% ../../nbs/230_classify.compare.ipynb #7979aa38
 @patch
 def _calibration_and_cost(self:Comparison, best):
     "Calibration and cost, where they matter"

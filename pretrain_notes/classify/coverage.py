@@ -96,6 +96,7 @@ def _common_frame(data):
         both[c] = v if getattr(v, 'dtype', None) == object or t.is_string_dtype(v) else _finite_numbers(c, v)
     return np.split(np.arange(len(both)), np.cumsum([len(d) for d in dfs])[:-1]), both
 
+# %% ../../nbs/270_classify.coverage.ipynb #5e588f0b
 def _finite_numbers(name, v):
     v = np.asarray(v.astype(float) if not hasattr(v, 'to_numpy') else v.astype(float).to_numpy(na_value=np.nan))
     if np.isinf(v).any():
@@ -128,6 +129,7 @@ def _pixel_vectors(data):
     if len({x.shape[1:] for x in xs}) > 1: xs = [d.images(32, 'RGB') for d in data]
     return [number_matrix(x / 255, 'the images') for x in xs]
 
+# %% ../../nbs/270_classify.coverage.ipynb #6b160541
 def _fitted_vectors(data, kind):
     "Texts or tables as vectors, fitted on all of them together"
     if kind == 'text':
@@ -139,6 +141,7 @@ def _fitted_vectors(data, kind):
     x = number_matrix(x, f'the {kind}s')
     return [x[i] for i in parts]
 
+# %% ../../nbs/270_classify.coverage.ipynb #8f387182
 def _drawn_rows(x, n, seed):
     "At most `n` rows, in their order"
     return np.arange(len(x)) if len(x) <= n else np.sort(np.random.default_rng(seed).choice(len(x), n, replace=False))
@@ -201,6 +204,7 @@ def _delong_auc(pos, neg):
     a, b = (r[:m] - rankdata(pos)) / n, 1 - (r[m:] - rankdata(neg)) / m
     return a.mean(), a.var(ddof=1) / m + b.var(ddof=1) / n
 
+# %% ../../nbs/270_classify.coverage.ipynb #cf224e09
 def two_sample_auc(
     x, # (n, columns), vectors
     reference, # (m, columns), vectors of the reference
@@ -271,6 +275,7 @@ def _count_shift(t):
     tv = abs(t[:, 0] / t[:, 0].sum() - t[:, 1] / t[:, 1].sum()).sum() / 2
     return float(tv), float(chi2_contingency(t).pvalue) if len(t) > 1 else 1.
 
+# %% ../../nbs/270_classify.coverage.ipynb #9dc5553e
 def _number_shift(u, v):
     "Kolmogorov-Smirnov statistic and p-value of numbers, and their counts in tenths of the reference"
     from scipy.stats import ks_2samp
@@ -279,6 +284,7 @@ def _number_shift(u, v):
     ks = ks_2samp(u, v, method='auto' if len(u) * len(v) < 1e6 else 'asymp')
     return float(ks.statistic), float(ks.pvalue), np.column_stack([np.bincount(np.searchsorted(edges, w), minlength=len(edges) + 1) for w in (u, v)])
 
+# %% ../../nbs/270_classify.coverage.ipynb #a579f861
 def _column_difference(a, b):
     "Statistic, PSI and p-value of one column; a missing value is a value, too"
     u, v = a.dropna(), b.dropna()
@@ -331,6 +337,7 @@ def covered(
     for _, d in _distance_blocks(x, r): hit |= (d <= radii).any(0)
     return hit
 
+# %% ../../nbs/270_classify.coverage.ipynb #572cfd13
 def density_coverage(
     x, # (n, columns), vectors
     reference, # (m, columns), vectors of the reference
@@ -360,6 +367,7 @@ class DataQuality:
         "The measures"
         return self.numbers.astype(object).where(self.numbers.notna(), '')
 
+# %% ../../nbs/270_classify.coverage.ipynb #f0695cde
 def _class_measures(counts):
     b = class_balance(counts)
     yield 'classes', b['classes'], None, None, 'declared'

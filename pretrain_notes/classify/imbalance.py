@@ -135,6 +135,7 @@ def _resample(self:Resampled, X, codes):
     warnings.warn(f'SMOTE needs two samples of a class: the only one of {alone[:5]} is repeated instead')
     return _named_sampler('over', self.seed, self.counts_).fit_resample(X, codes)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #8c41c918
 @patch
 def predict_proba(self:Resampled, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
@@ -225,6 +226,7 @@ def weighted_loss(
     "Cross-entropy with class weights (Cui et al. 2019)"
     return _ClassLoss(weight=class_weights(counts, how, beta))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #be5863e7
 def focal_loss(
     counts=None, # not used; so that all losses are made alike
     gamma:float=2. # how much less a sample counts that is right already, at least 0
@@ -239,6 +241,7 @@ def logit_adjusted_loss(
     "Logit adjustment in training (Menon et al. 2021)"
     return _ClassLoss(bias=_log_prior(counts, _not_negative(tau, 'tau')))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #deb8b1d4
 def balanced_softmax_loss(
     counts # int (classes,), samples of each class in training
 ): # a loss function of (logits, targets)
@@ -289,6 +292,7 @@ def _train(self:TorchClassifier, X, codes, loss):
             opt.zero_grad(); loss(net(X[i]), codes[i]).backward(); opt.step(); cycle.step()
     self.weights_ = [p.detach().double().numpy() for p in net.parameters()]
 
+# %% ../../nbs/250_classify.imbalance.ipynb #eab0eef8
 @patch
 def predict_proba(self:TorchClassifier, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
@@ -409,6 +413,7 @@ def _temperature(p, codes):
     cost = lambda t: -log_softmax(z / np.exp(t), 1)[np.arange(len(codes)), codes].mean()
     return float(np.exp(minimize_scalar(cost, bounds=(-3, 3), method='bounded').x))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #a415d828
 @patch
 def predict_proba(self:CostSensitive, X): # (n, classes)
     "Probabilities; with more than two classes, at the temperature that was found"
@@ -478,6 +483,7 @@ def _log_scores(self:LongTailClassifier, X):
         v[:, b] -= np.logaddexp(0, d)
     return v * 2 / len(self.classes_)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #33514342
 @patch
 def predict_proba(self:LongTailClassifier, X): # (n, classes)
     "As if all classes were equally frequent; `adjust_prior` brings them to the frequencies where they are used"
@@ -494,6 +500,7 @@ def imbalance_remedies(
                 over=Resampled(estimator, 'over', seed=seed), under=Resampled(estimator, 'under', seed=seed),
                 smote=Resampled(estimator, 'smote', seed=seed), plain=estimator)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #3a20f4b5
 class ClassWeighted(ClassifierMixin, BaseEstimator):
     "A classifier that is fitted with class weights as sample weights, so that nets of scikit-learn take them too"
     def __init__(self,

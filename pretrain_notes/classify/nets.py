@@ -60,6 +60,7 @@ def _as_tensor(self:LearnerClassifier, X):
     c, h, w = self.shape_
     return X.view(-1, h, w, c).permute(0, 3, 1, 2).contiguous()
 
+# %% ../../nbs/220_classify.nets.ipynb #92b1085b
 @patch
 def _row_shape(self:LearnerClassifier, n):
     "(channels, h, w) of an image, or (n,)"
@@ -79,6 +80,7 @@ def make_net(self:LearnerClassifier,
     if isinstance(make, str) and make not in nets: raise DataError(f'there is no net {make!r}{did_you_mean(make, nets)}')
     return nets.get(make, make)(tuple(self.shape_), len(self.classes_)) if isinstance(make, str) else make(tuple(self.shape_), len(self.classes_))
 
+# %% ../../nbs/220_classify.nets.ipynb #531cff79
 @patch
 def _loaders(self:LearnerClassifier, x, y):
     import torch
@@ -112,6 +114,7 @@ def fit(self:LearnerClassifier,
     self.net_ = learn.model.eval()
     return self
 
+# %% ../../nbs/220_classify.nets.ipynb #d424affd
 def _no_validation():
     from fastai.callback.core import Callback, CancelValidException
     class NoValidation(Callback):
@@ -129,6 +132,7 @@ def predict_proba(self:LearnerClassifier,
     x = self._as_tensor(X)
     with torch.no_grad(): return np.concatenate([self.net_(b).float().softmax(1).numpy() for b in x.split(1000)])
 
+# %% ../../nbs/220_classify.nets.ipynb #08cf0040
 @patch
 def predict(self:LearnerClassifier,
     X # (n, columns): numbers, or flattened images

@@ -105,6 +105,7 @@ def _pixel_rows(s):
     x = s.images()
     return x.reshape(len(s), -1).astype(np.float32), x.shape[1:]
 
+# %% ../../nbs/210_classify.preflight.ipynb #156c9a0b
 def raw_rows(
     s, # `Samples`
     features=None, # a function of samples that gives an array (n, columns) instead
@@ -140,6 +141,7 @@ def _any_frame(X):
     try: return pd.DataFrame(X if isinstance(X, (dict, list)) else np.asarray(X))
     except ValueError as e: raise DataError(f'these rows are no table: {e}') from None
 
+# %% ../../nbs/210_classify.preflight.ipynb #490d659b
 def as_frame(
     X, # a DataFrame, an array, a dict of columns, a list of rows
     words=() # names of columns that are read as texts, whatever they hold
@@ -160,6 +162,7 @@ def _as_text(v):
     if isinstance(v, (float, np.floating)): return str(int(v)) if float(v).is_integer() else repr(float(v))
     return str(v)
 
+# %% ../../nbs/210_classify.preflight.ipynb #2d9e833d
 def _clean_column(c, words=False):
     "A column as floats, or as texts that are empty where missing"
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
@@ -188,10 +191,12 @@ def _clean_labels(y):
     if pd.isna(y).any(): raise DataError('some labels are missing: leave those rows out')
     return y.astype(int) if y.dtype.kind == 'f' else y if y.dtype.kind in 'biu' else y.astype(str)
 
+# %% ../../nbs/210_classify.preflight.ipynb #3af1b67a
 def _row_hashes(df):
     import pandas as pd
     return pd.util.hash_pandas_object(df, index=False).to_numpy()
 
+# %% ../../nbs/210_classify.preflight.ipynb #72725984
 def _rows_of_pair(X, y, groups=None):
     "The rows of (X, y)"
     df, y = as_frame(X), _clean_labels(y)
@@ -204,6 +209,7 @@ def _rows_of_pair(X, y, groups=None):
         d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out and pass it as groups=...")
     return d
 
+# %% ../../nbs/210_classify.preflight.ipynb #721b1cbe
 def _group_names(groups, n):
     import pandas as pd
     groups = np.asarray(groups, dtype=object)
@@ -248,6 +254,7 @@ def _identifies_rows(c):
     if holds_words(c): return not values.str.contains(r'\s').mean() > .5                 # texts of several words are no names
     return bool((values == values.round()).all() and values.max() - values.min() < 1.05 * len(c))
 
+# %% ../../nbs/210_classify.preflight.ipynb #72a976fa
 def _misread_column(c):
     "(kind, how many, what to say) of a column that is read as words and should perhaps not be, else None"
     import pandas as pd
@@ -312,6 +319,7 @@ def _nearest_class(x, y):
     cuts = (m[:-1] * spread[1:] + m[1:] * spread[:-1]) / (spread[:-1] + spread[1:])
     return middle.index.to_numpy()[np.searchsorted(cuts, x)]
 
+# %% ../../nbs/210_classify.preflight.ipynb #5cfcbdb1
 def _copy_accuracy(c, y, share, tests):
     "Balanced accuracy of the nearest class, over the rows that have a value; 0 where that could be chance"
     from math import comb, log
@@ -339,6 +347,7 @@ def _column_accuracy(c, y, share, tests):
     few = np.linspace(0, len(y) - 1, min(len(y), 500)).astype(int)                          # first a few rows, then all
     return _tree_accuracy(c, y, k) if _tree_accuracy(c.iloc[few], y[few], k) > .96 else 0.
 
+# %% ../../nbs/210_classify.preflight.ipynb #dd9fba9b
 def _limits(share):
     "From which balanced accuracy a column is a suspect, and from which it gives the label away: with many classes, less is proof enough"
     return (.9, .97) if (share > 0).sum() > _many_classes else (.97, .995)
@@ -355,6 +364,7 @@ def _find_leaks(X, y):
 
 def _rarer_count(c): return c.value_counts().iloc[-1]
 
+# %% ../../nbs/210_classify.preflight.ipynb #cf1b1efc
 def _same_kind_as_leaks(X, leaks):
     "Indicators in a row with two or more that leak, with the same two values, set at most twice as often"
     out, run = [], []
@@ -402,6 +412,7 @@ def checked_rows(
     _note_repeated_and_rare(d, folds)
     return d
 
+# %% ../../nbs/210_classify.preflight.ipynb #a4496f4b
 def _drop_columns(d, drop):
     "Leave columns out; rows that are equal without them stay together from now on"
     if d.kind != 'table': raise DataError(f'drop names columns of a table, and these are rows of {d.kind}s')

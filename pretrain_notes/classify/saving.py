@@ -57,6 +57,7 @@ def _as_rows(self:RowsClassifier, X):
     if self.kind == 'text': return np.array([t or '' for t in ([X] if isinstance(X, str) else X)], dtype=object)
     return np.asarray(X, dtype=np.float32).reshape(len(X), -1)
 
+# %% ../../nbs/240_classify.saving.ipynb #7ab05011
 @patch
 def _checked_new_rows(self:RowsClassifier, X):
     "New rows, checked against those that were learned from, and prepared"
@@ -78,6 +79,7 @@ def _same_columns(self:RowsClassifier, X):
         if c not in self.words_ and holds_words(X[c]): X[c] = _as_numbers(X[c])
     return X
 
+# %% ../../nbs/240_classify.saving.ipynb #35c9177b
 def _as_numbers(c):
     "A column of texts as the numbers it should be"
     import pandas as pd
@@ -141,6 +143,7 @@ def _may_be_loaded(name):
     except (ImportError, AttributeError): return False
     return isinstance(found, type) and issubclass(found, BaseEstimator) and found.__module__ == module
 
+# %% ../../nbs/240_classify.saving.ipynb #359b0303
 def _trusted_types(path):
     "The types in a file that skops would not load by itself, all of them on the list"
     import skops.io as sio
@@ -194,6 +197,7 @@ def _write_files(model, folder, card):
     files = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
     write_json(folder/'config.json', dict(kind=model.kind, classes=model.classes_.tolist(), columns=model.columns_, files=files, versions=_our_versions()))
 
+# %% ../../nbs/240_classify.saving.ipynb #cb31c3b9
 def _dump_trusted(model, path, name):
     "Write a model with skops, and look whether it could be loaded"
     import skops.io as sio
@@ -239,6 +243,7 @@ def load_classifier(
     if 'model.safetensors' in files: _load_weights(model.model_, folder/'model.safetensors', make_model)
     return model
 
+# %% ../../nbs/240_classify.saving.ipynb #6342a331
 def _load_weights(m, path, make_model):
     "Make the net anew and fill it"
     from safetensors.torch import load_file
@@ -255,6 +260,7 @@ def _load_weights(m, path, make_model):
 # %% ../../nbs/240_classify.saving.ipynb #5b3020fb
 def _markdown_text(s): return re.sub(r'([\\|`\[\]])', r'\\\1', re.sub(r'\s+', ' ', str(s))).replace('<', '&lt;')
 
+# %% ../../nbs/240_classify.saving.ipynb #d1dedae8
 @patch
 def _model_card(self:Comparison, model):
     "The text of README.md"

@@ -39,6 +39,7 @@ def short_text(
     v = ' '.join(f'{v:.6g}'.split() if isinstance(v, float) else str(v).split())
     return v if len(v) <= n else v[:n - 1] + '…'
 
+# %% ../../nbs/260_classify.slices.ipynb #41342a11
 def _distinct_names(names):
     "Names, with a number behind those that shortening has made equal"
     seen, out = {}, []
@@ -47,6 +48,7 @@ def _distinct_names(names):
         out.append(n if seen[n] == 1 else f'{n} ({seen[n]})')
     return out
 
+# %% ../../nbs/260_classify.slices.ipynb #bf95b486
 def _category_column(name, v, min_rows, most=100):
     "A column of categories; only those with enough rows become literals, at most `most`"
     import pandas as pd
@@ -86,6 +88,7 @@ def unix_seconds(
     v = pd.to_datetime(v, utc=True).dt.tz_localize(None).astype('datetime64[s]')
     return np.where(v.isna(), np.nan, v.astype('int64').astype(float))
 
+# %% ../../nbs/260_classify.slices.ipynb #00f2fe9d
 def _slice_column(name, v, min_rows, bins):
     "Any column of a DataFrame"
     import pandas as pd
@@ -228,6 +231,7 @@ def _class_values(v, n, what, vocab):
     if v.dtype.kind in 'OUS' and vocab: v = np.array([vocab.index(str(u)) if str(u) in vocab else -2 for u in v])
     return v
 
+# %% ../../nbs/260_classify.slices.ipynb #2740fdeb
 def _row_errors(y, pred, errors, n, vocab=None):
     "One number per row, more is worse"
     if errors is not None: return _finite_values(errors, n, 'errors')
@@ -279,6 +283,7 @@ def number_matrix(
     if bad.any(): raise DataError(f'{what}: {bad.sum():,} rows hold missing or infinite values, the first is row {bad.argmax()}')
     return x
 
+# %% ../../nbs/260_classify.slices.ipynb #ace3ec07
 def _cluster_column(x, n, min_rows, seed):
     "A column of clusters of embeddings, made without looking at the errors"
     from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -347,6 +352,7 @@ def _group_numbers(groups, n):
         raise DataError(f'{groups.max() + 1} groups cannot be divided into halves of at least 5: leave groups out, or get more of them')
     return groups
 
+# %% ../../nbs/260_classify.slices.ipynb #4ee99f81
 def _checked_size(n, n_groups, min_rows, depth, bins, k, alpha):
     "The fewest rows of a slice; refuses what cannot be searched"
     if depth not in (1, 2, 3): raise DataError(f'depth={depth}: a slice has 1, 2 or 3 literals')
@@ -397,6 +403,7 @@ def visible_difference(self:Slices,
     k, n = max(1, len(self.candidates)), share * (1 - share) * len(np.unique(self.groups[self.test]))
     return float((norm.isf(self.alpha / k) + norm.ppf(power)) * self.errors.std() / np.sqrt(n))
 
+# %% ../../nbs/260_classify.slices.ipynb #c11f169f
 @patch
 def statement(self:Slices)->str: # a few sentences
     "The finding in words"
@@ -430,6 +437,7 @@ def rows(self:Slices,
     i = i[self.errors[i] > self.errors.mean()]
     return i[np.argsort(-self.errors[i], kind='stable')]
 
+# %% ../../nbs/260_classify.slices.ipynb #05eb7312
 @patch
 def sheet(self:Slices,
     slice=0, # number or words
