@@ -482,7 +482,7 @@ def _calibration_and_cost(self:Comparison, best):
                'calibrate it before they are used.')
     cost = self.times()[['fit_seconds', 'predict_seconds']].sum(axis=1)
     near = [m for m in d.model[d.verdict != 'worse'] if cost[m] * 10 < cost[best]]
-    if near: yield f'Less than a tenth of its CPU time takes {min(near, key=cost.get)}, which is not told apart from it.'
+    if near: yield f'{min(near, key=cost.get)}, which is not told apart from it, takes less than a tenth of its CPU time.'
 
 # %% ../../nbs/230_classify.compare.ipynb #e219bed9
 @patch
