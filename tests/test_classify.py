@@ -357,7 +357,7 @@ def test_learner_shapes():
     r = np.random.default_rng(0)
     y = np.tile([0, 1], 33)[:65]                                                   # 65 = 64 + 1: a batch of one row has no batch statistics
     for shape, n in ((None, 3 * 16), ((4, 6), 24), ((4, 6, 3), 72)): LearnerClassifier('conv', shape, epochs=1).fit(r.normal(size=(65, n)), y).predict(r.normal(size=(2, n)))
-    with pytest.raises(DataError, match='no square image'): LearnerClassifier('conv').fit(r.normal(size=(65, 10)), y)
+    with pytest.raises(DataError, match='square image'): LearnerClassifier('conv').fit(r.normal(size=(65, 10)), y)
     with pytest.raises(DataError, match='rows of 48 numbers'): LearnerClassifier('conv', epochs=1).fit(r.normal(size=(65, 48)), y).predict(r.normal(size=(2, 49)))
     with pytest.raises(DataError, match="did you mean 'conv'"): LearnerClassifier('convv', (4, 4)).fit(r.normal(size=(65, 16)), y)
     with pytest.raises(DataError, match='not trained'): LearnerClassifier().predict(r.normal(size=(2, 64)))
@@ -419,7 +419,7 @@ def test_tables_in_any_form(kept, table):
     df = table[0]; z = df[['size']].to_numpy()
     assert (kept.predict(df.to_dict('records')) == kept.predict(df)).all() and (kept.predict(df.to_dict('list')) == kept.predict(df)).all()
     with pytest.raises(DataError, match='no rows to predict'): kept.predict(df[:0])
-    with pytest.raises(DataError, match='are no table'): kept.predict(dict(size=[1], color=['red', 'blue'], gap=[1]))
+    with pytest.raises(DataError, match='cannot be read as a table'): kept.predict(dict(size=[1], color=['red', 'blue'], gap=[1]))
     import scipy.sparse
     with pytest.raises(DataError, match='sparse'): preflight((scipy.sparse.csr_matrix(z), table[1]))
     twice = pd.DataFrame(np.c_[z, z], columns=pd.MultiIndex.from_tuples([('a', 'x'), ('a', 'y')]))
@@ -494,14 +494,14 @@ def test_foreign_models_are_refused(kept, tmp_path, monkeypatch):
     forge(home, classifiers['tree'](0))
     with pytest.raises(DataError, match='DecisionTreeClassifier, no classifier of raw rows'): load_classifier(home)
     forge(home, b'no zip at all')
-    with pytest.raises(DataError, match='no model that skops wrote'): load_classifier(home)
+    with pytest.raises(DataError, match='not a model that skops wrote'): load_classifier(home)
     monkeypatch.setattr(saving, '_max_bytes', 1e6)                               # a few kB that unfold to more than is read
     with zipfile.ZipFile(home/'bomb', 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('schema.json', bytes(2_000_000))
     forge(home, (home/'bomb').read_bytes()); (home/'bomb').unlink()
     with pytest.raises(DataError, match='too much for a model'): load_classifier(home)
     (home/'config.json').write_text('[]')
-    with pytest.raises(DataError, match='no folder that save_classifier wrote'): load_classifier(home)
-    with pytest.raises(DataError, match='no folder that save_classifier wrote'): load_classifier(tmp_path)
+    with pytest.raises(DataError, match='not a folder that save_classifier wrote'): load_classifier(home)
+    with pytest.raises(DataError, match='not a folder that save_classifier wrote'): load_classifier(tmp_path)
 
 def test_what_cannot_be_loaded_is_not_saved(table, tmp_path):
     from sklearn.pipeline import make_pipeline
@@ -540,7 +540,7 @@ def test_tampered_folders(kept, tmp_path):
     def refused(p, says):
         with pytest.raises(DataError, match=says): load_classifier(p)
     p = folder(kept, 'config')
-    for text in ('{"files": ["model.skops"]}', '{"files": null}', '[' * 100_000): (p/'config.json').write_text(text); refused(p, 'no folder that')
+    for text in ('{"files": ["model.skops"]}', '{"files": null}', '[' * 100_000): (p/'config.json').write_text(text); refused(p, 'not a folder that')
     p = folder(kept, 'weights'); save_file({'x': np.zeros(3, np.float32)}, p/'model.safetensors'); sign(p); refused(p, 'belong together')
     p = folder(net, 'none'); (p/'model.safetensors').unlink(); sign(p); refused(p, 'belong together')
     p = folder(net, 'shape')

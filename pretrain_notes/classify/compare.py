@@ -67,7 +67,8 @@ def _model_maker(m, name):
     if hasattr(m, 'fit'):
         if not isinstance(m, type): return lambda seed: clone(m)
         return lambda seed: m(**({'random_state': seed} if 'random_state' in signature(m).parameters else {}))
-    if not callable(m): raise DataError(f'{name!r} is no classifier: give an estimator, a function of a seed, or a name out of {", ".join(classifiers)}')
+    if not callable(m):
+        raise DataError(f'{name!r} is not a classifier: give an estimator, a function of a seed, or a name out of {", ".join(classifiers)}')
     return m
 
 # %% ../../nbs/230_classify.compare.ipynb #109a1842
@@ -77,7 +78,8 @@ def _named_makers(models):
     if not len(models): raise DataError(f'there is no model to compare: name at least one of {", ".join(classifiers)}')
     if not isinstance(models, dict):
         names = [m if isinstance(m, str) else getattr(m, '__name__', type(m).__name__) for m in models]
-        if twice := {n for n in names if names.count(n) > 1}: raise DataError(f'two models are called {min(twice)!r}: pass a dict of name to model')
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise DataError(f'two models are called {min(twice)!r}: pass a dict of name to model')
         models = dict(zip(names, models))
     return {n: _model_maker(m, n) for n, m in models.items()}
 
@@ -100,7 +102,8 @@ def _refuse_too_large(models, y):
                             '(logistic, linear_svm, knn and net stay smaller), or use fewer classes')
 
 # %% ../../nbs/230_classify.compare.ipynb #bc2a4c20
-_kinds_that_follow_scores = {'DecisionTreeClassifier', 'RandomForestClassifier', 'ExtraTreesClassifier', 'HistGradientBoostingClassifier', 'LogisticRegression',
+_kinds_that_follow_scores = {
+         'DecisionTreeClassifier', 'RandomForestClassifier', 'ExtraTreesClassifier', 'HistGradientBoostingClassifier', 'LogisticRegression',
          'KNeighborsClassifier', 'MLPClassifier', 'LinearSVC', 'LearnerClassifier'}
 
 def _predicts_highest_score(model):
@@ -176,7 +179,7 @@ def _run_model(model, a, y, b, k, scored):
 # %% ../../nbs/230_classify.compare.ipynb #90edfb8a
 def compare_classifiers(
     data, # labeled `Samples` of images, texts or a table; or a pair (X, y) of an array or DataFrame and class labels
-    arms=None, # names out of `classifiers`, one or a list; or a dict of name to estimator, function of a seed, or such a name; None: tree, svm, net
+    arms=None, # names out of `classifiers`; or a dict of name to estimator, function of a seed, or such a name; None: tree, svm, net
     folds:int=5, # how many, at least 2
     seeds=1, # how many seeds, from 0 on, or the seeds themselves: each makes folds and classifiers anew
     metric:str='balanced_accuracy', # what to judge by: 'accuracy', 'balanced_accuracy', 'macro_f1', 'auroc', 'auprc'
@@ -195,7 +198,7 @@ def compare_classifiers(
 
 # %% ../../nbs/230_classify.compare.ipynb #2fa2b7c3
 def _seed_list(folds, seeds):
-    "The seeds as a list of whole numbers; refuses what is no number of folds or seeds"
+    "The seeds as a list of whole numbers; refuses anything else"
     each = list(range(seeds)) if isinstance(seeds, (int, np.integer)) else list(seeds or ())
     if not all(isinstance(v, (int, np.integer)) for v in (folds, *each)): raise DataError('folds and seeds must be whole numbers')
     if folds < 2 or not each: raise DataError(f'{folds} folds, {len(each)} seeds: a comparison needs at least 2 folds and one seed')
@@ -241,7 +244,8 @@ def _with_scores(c):
     "The comparison, if every model has the score that it is judged by, in every fold"
     none = c.by_fold().isna()
     if none.all().any(): raise DataError(f'not every model gives the scores that {c.metric} needs: judge by another metric')
-    if none.any(axis=None): raise DataError(f'{c.metric} has no value in {none.any(axis=1).sum()} folds, whose test rows are all of one class: use fewer folds')
+    if none.any(axis=None):
+        raise DataError(f'{c.metric} has no value in {none.any(axis=1).sum()} folds, whose test rows are all of one class: use fewer folds')
     return c
 
 # %% ../../nbs/230_classify.compare.ipynb #ebe6cbba
@@ -407,7 +411,8 @@ def plot_calibration(self:Comparison,
     for ax, n in zip(axs.flat, models):
         sure, right, k = self._reliability(n)
         ax.plot([0, 1], [0, 1], color='#888', lw=1)
-        ax.errorbar(sure, right, yerr=1.96 * np.sqrt(np.clip(right * (1 - right), .01, 1) / k), fmt='o-', ms=4, lw=1, ecolor='#bbb', color='#1f77b4')
+        half = 1.96 * np.sqrt(np.clip(right * (1 - right), .01, 1) / k)
+        ax.errorbar(sure, right, yerr=half, fmt='o-', ms=4, lw=1, ecolor='#bbb', color='#1f77b4')
         ax.set(title=f'{n}: ECE {c.ece[n]:.3f}', xlabel='how sure', xlim=(0, 1.02), ylim=(0, 1.05))
     axs[0, 0].set_ylabel('how often right')
     _names_as_text(fig)
@@ -418,7 +423,8 @@ def plot_calibration(self:Comparison,
 @patch
 def _reliability(self:Comparison, model, bins=10):
     "Mean confidence, accuracy and rows of each bin that has at least 10"
-    if model not in self.calibration().index: raise DataError(f'{model!r} gives no probabilities{did_you_mean(model, self.calibration().index)}')
+    names = self.calibration().index
+    if model not in names: raise DataError(f'{model!r} gives no probabilities{did_you_mean(model, names)}')
     sure, right = self.probabilities[model].max(2).ravel(), (self.predictions[model] == self.y).ravel()
     i = np.minimum((sure * bins).astype(int), bins - 1)
     k, s, r = (np.bincount(i, v, bins) for v in (np.ones(len(i)), sure, right))

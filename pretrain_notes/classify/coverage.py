@@ -216,7 +216,8 @@ def two_sample_auc(
     from scipy.stats import norm
     from sklearn.ensemble import ExtraTreesClassifier
     x, y = _both_sets(x, reference, max_rows, seed, 20)
-    if (k := len(np.unique(x, axis=0))) < 5: raise DataError(f'{k} different rows are too few to tell sets apart by a forest: compare their counts')
+    if (k := len(np.unique(x, axis=0))) < 5:
+        raise DataError(f'{k} different rows are too few to tell sets apart by a forest: compare their counts')
     folds, found = array_folds(x, y, 5, seed), []
     for k in range(5):
         tree = ExtraTreesClassifier(100, min_samples_leaf=3, random_state=seed).fit(x[folds != k], y[folds != k])
@@ -282,7 +283,8 @@ def _number_shift(u, v):
     if not min(len(u), len(v)): return 0., 1., np.array([[len(u), len(v)]])
     edges = np.unique(np.quantile(v, np.arange(1, 10) / 10))
     ks = ks_2samp(u, v, method='auto' if len(u) * len(v) < 1e6 else 'asymp')
-    return float(ks.statistic), float(ks.pvalue), np.column_stack([np.bincount(np.searchsorted(edges, w), minlength=len(edges) + 1) for w in (u, v)])
+    counts = [np.bincount(np.searchsorted(edges, w), minlength=len(edges) + 1) for w in (u, v)]
+    return float(ks.statistic), float(ks.pvalue), np.column_stack(counts)
 
 # %% ../../nbs/270_classify.coverage.ipynb #a579f861
 def _column_difference(a, b):
@@ -296,7 +298,8 @@ def _column_difference(a, b):
     gone = np.array([[len(a) - len(u), len(b) - len(v)], [len(u), len(v)]], float)
     tv, p_gone = _count_shift(gone)
     t = np.vstack([t, gone[:1]])
-    return dict(kind='number', statistic=max(ks, tv), psi=_stability_index(t[t.sum(1) > 0].astype(float)), p=min(1., 2 * min(p, p_gone)) if gone[0].any() else p)
+    if gone[0].any(): p = min(1., 2 * min(p, p_gone))
+    return dict(kind='number', statistic=max(ks, tv), psi=_stability_index(t[t.sum(1) > 0].astype(float)), p=p)
 
 # %% ../../nbs/270_classify.coverage.ipynb #635d79be
 def column_shift(

@@ -43,7 +43,8 @@ def long_tail(
     "Thin out classes to an imbalance ratio, no class below one sample, none above the smallest one's size; raises `DataError` for what cannot be thinned out"
     if isinstance(y, Samples): return y[long_tail(y.labels, ratio, profile, order, seed)]
     if profile not in ('exp', 'step'): raise DataError(f'there is no profile {profile!r}{did_you_mean(profile, ["exp", "step"])}')
-    if not 1 <= ratio < np.inf: raise DataError(f'an imbalance ratio of {ratio} is none: it is the largest class by the smallest, at least 1')
+    if not 1 <= ratio < np.inf:
+        raise DataError(f'an imbalance ratio of {ratio} is none: it is the largest class by the smallest, at least 1')
     (classes, codes, n), rng = _class_numbers(y), np.random.default_rng(seed)
     order = rng.permutation(len(n)) if order is None else _class_order(order, classes)
     r = np.arange(len(n)) / (len(n) - 1)
@@ -54,7 +55,8 @@ def long_tail(
 def _class_order(order, classes):
     "Class numbers in an order of classes"
     at = {c: i for i, c in enumerate(classes.tolist())}
-    if sorted(map(str, np.asarray(order).tolist())) != sorted(map(str, at)): raise DataError(f'the order must name each class once: {[*at]}')
+    if sorted(map(str, np.asarray(order).tolist())) != sorted(map(str, at)):
+        raise DataError(f'the order must name each class once: {[*at]}')
     return np.array([at[c] for c in np.asarray(order).tolist()])
 
 # %% ../../nbs/250_classify.imbalance.ipynb #f7bae310
@@ -152,9 +154,10 @@ def _probabilities_of(model, X):
 def _checked_probabilities(p):
     "p as float (n, K), each row a distribution"
     p = np.asarray(p, float)
-    if p.ndim != 2 or p.shape[1] < 2: raise DataError(f'probabilities must have a row per sample and a column per class, not shape {p.shape}')
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise DataError(f'probabilities must have a row per sample and a column per class, not shape {p.shape}')
     bad = ~(np.isfinite(p).all(1) & (p >= 0).all(1) & (abs(p.sum(1) - 1) < 1e-3))
-    if bad.any(): raise DataError(f'row {bad.argmax()} holds no probabilities: they must be at least 0 and sum to one')
+    if bad.any(): raise DataError(f'row {bad.argmax()} is not a probability of each class: its numbers must be at least 0 and sum to one')
     return p
 
 # %% ../../nbs/250_classify.imbalance.ipynb #4ac5bbf8
@@ -163,7 +166,7 @@ def adjust_prior(
     to, # (classes,), frequencies or counts where the classifier is used
     learned # (classes,), frequencies or counts that it learned from
 )->np.ndarray: # (n, classes), probabilities
-    "Bayes' rule for changed class frequencies; raises `DataError` for what is no probability or no frequency"
+    "Bayes' rule for changed class frequencies; raises `DataError` if a row is not a probability of each class, or a frequency not above 0"
     p, to, learned = _checked_probabilities(p), np.asarray(to, float), np.asarray(learned, float)
     for f in (to, learned):
         if f.shape != (p.shape[1],): raise DataError(f'{p.shape[1]} classes need as many frequencies, not shape {f.shape}')
@@ -179,7 +182,8 @@ def class_weights(
 )->np.ndarray: # (classes,), whose mean over all samples is 1
     "Weights of classes; raises `DataError` for classes without a sample"
     n = np.asarray(counts, float)
-    if n.ndim != 1 or len(n) < 2 or not (np.isfinite(n) & (n > 0)).all(): raise DataError('counts must name at least two classes, each with a sample')
+    if n.ndim != 1 or len(n) < 2 or not (np.isfinite(n) & (n > 0)).all():
+        raise DataError('counts must name at least two classes, each with a sample')
     if how not in ('balanced', 'effective'): raise DataError(f'there are no weights {how!r}{did_you_mean(how, ["balanced", "effective"])}')
     if not 0 <= beta < 1: raise DataError(f'beta is {beta}: it must be at least 0 and below 1')
     w = 1 / n if how == 'balanced' else (1 - beta) / (1 - beta**n)
@@ -258,18 +262,20 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
     def __init__(self,
         loss='cross_entropy', # 'cross_entropy', 'weighted', 'focal', 'balanced_softmax', 'logit_adjusted'; or a function of counts
         hidden:int=0, # units of the hidden layer; 0: none, a logistic regression
-        steps:int=300, # of the optimizer, each on `batch_size` rows
+        steps:int=300, # of the optimizer, each on `bs` rows
         lr:float=5e-3, # highest learning rate of AdamW
         weight_decay:float=.1, # of AdamW
-        batch_size:int=128, # rows per step
+        bs:int=128, # rows per step
         seed:int=0 # for weights and batches
     ): store_attr()
     def fit(self, X, y):
         "Train on rows of numbers; raises `DataError` for one class or an unknown loss"
         self.classes_, codes, counts = _class_numbers(y)
-        if isinstance(self.loss, str) and self.loss not in _losses: raise DataError(f'there is no loss {self.loss!r}{did_you_mean(self.loss, _losses)}')
+        if isinstance(self.loss, str) and self.loss not in _losses:
+            raise DataError(f'there is no loss {self.loss!r}{did_you_mean(self.loss, _losses)}')
         X = np.asarray(X, np.float32)
-        if not np.isfinite(X).all(): raise DataError(f'row {np.flatnonzero(~np.isfinite(X).all(1))[0]} has a missing or infinite number: fill it first')
+        if not np.isfinite(X).all():
+            raise DataError(f'row {np.flatnonzero(~np.isfinite(X).all(1))[0]} has a missing or infinite number: fill it first')
         self._train(X, codes, (_losses[self.loss] if isinstance(self.loss, str) else self.loss)(counts))
         return self
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
@@ -288,7 +294,7 @@ def _train(self:TorchClassifier, X, codes, loss):
         cycle = torch.optim.lr_scheduler.OneCycleLR(opt, self.lr, total_steps=self.steps)
         X, codes = torch.from_numpy(X), torch.from_numpy(codes)
         for _ in range(self.steps):
-            i = torch.randint(len(codes), (min(self.batch_size, len(codes)),))
+            i = torch.randint(len(codes), (min(self.bs, len(codes)),))
             opt.zero_grad(); loss(net(X[i]), codes[i]).backward(); opt.step(); cycle.step()
     self.weights_ = [p.detach().double().numpy() for p in net.parameters()]
 
@@ -344,7 +350,8 @@ def plot_reliability(
 def _checked_costs(costs, k):
     "Cost matrix (k, k)"
     costs = np.asarray(costs, float)
-    if costs.shape != (k, k): raise DataError(f'{k} classes need costs of shape {(k, k)}, rows the truth, columns what is said, not {costs.shape}')
+    if costs.shape != (k, k):
+        raise DataError(f'{k} classes need costs of shape {(k, k)}, rows the truth, columns what is said, not {costs.shape}')
     if not (np.isfinite(costs) & (costs >= 0)).all(): raise DataError('costs must be numbers of at least 0')
     if (costs == costs[:, :1]).all(): raise DataError('these costs are the same whatever is said: there is nothing to decide')
     return costs
@@ -368,7 +375,8 @@ def cost_curve(
     import pandas as pd
     y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
     if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability')
-    if not ((p >= 0) & (p <= 1)).all(): raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
     y = y.astype(int)
     o = np.argsort(-p, kind='stable')
     change = costs[y, 1] - costs[y, 0]
@@ -390,7 +398,8 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
         "Choose the threshold or temperature within the training rows, then fit on all of them"
         self.classes_, codes, n = _class_numbers(y)
         self.costs_ = _checked_costs(self.costs, len(self.classes_))
-        if n.min() < 2: raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
+        if n.min() < 2:
+            raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
         p = self._out_of_fold(X, codes, min(self.cv, n.min()))
         if len(n) == 2:
             curve = cost_curve(codes, p[:, 1], self.costs_)

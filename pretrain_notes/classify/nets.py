@@ -51,7 +51,8 @@ def _as_tensor(self:LearnerClassifier, X):
     X = np.ascontiguousarray(dense_if_needed(self, X), dtype=np.float32)
     X = X.reshape(len(X), -1)
     fine = np.isfinite(X).all(1)
-    if not fine.all(): raise DataError(f'{(~fine).sum():,} rows hold missing or infinite values, the first is row {fine.argmin()}: a net needs numbers')
+    if not fine.all():
+        raise DataError(f'{(~fine).sum():,} rows hold missing or infinite values, the first is row {fine.argmin()}: a net needs numbers')
     X = torch.from_numpy(X)
     if self.shape_ is None: self.shape_ = self._row_shape(X.shape[1])
     want = int(np.prod(self.shape_))
@@ -67,7 +68,7 @@ def _row_shape(self:LearnerClassifier, n):
     if self.shape is not None: return [int(s) for s in (self.shape[2] if len(self.shape) > 2 else 1, *self.shape[:2])]
     if self.make_model != 'conv': return [n]
     side = next(((c, round((n / c)**.5)) for c in (1, 3) if round((n / c)**.5)**2 * c == n), None)
-    if not side: raise DataError(f'{n} numbers are no square image: say the shape, e.g. shape=(h, w), or use make_model="head"')
+    if not side: raise DataError(f'{n} numbers do not make a square image: give the shape, e.g. shape=(h, w), or use make_model="head"')
     return [side[0], side[1], side[1]]
 
 # %% ../../nbs/220_classify.nets.ipynb #4301ce08

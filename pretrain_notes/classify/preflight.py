@@ -139,14 +139,14 @@ def _any_frame(X):
     if hasattr(X, 'iloc'): return X if X.ndim == 2 else X.to_frame()
     if getattr(X, 'ndim', 2) > 2: X = np.asarray(X).reshape(len(X), -1)
     try: return pd.DataFrame(X if isinstance(X, (dict, list)) else np.asarray(X))
-    except ValueError as e: raise DataError(f'these rows are no table: {e}') from None
+    except ValueError as e: raise DataError(f'these rows cannot be read as a table: {e}') from None
 
 # %% ../../nbs/210_classify.preflight.ipynb #490d659b
 def as_frame(
     X, # a DataFrame, an array, a dict of columns, a list of rows
     words=() # names of columns that are read as texts, whatever they hold
 ): # a DataFrame
-    "Any table as a DataFrame of floats and texts. Raises `DataError` for times, infinite values and what is no table"
+    "Any table as a DataFrame of floats and texts. Raises `DataError` for times, infinite values and anything that is not a table"
     import pandas as pd
     df = _any_frame(X).reset_index(drop=True)
     df.columns = [str(c) for c in df.columns]
@@ -187,7 +187,8 @@ def _clean_labels(y):
     if y.ndim == 2 and y.shape[1] == 1: y = y.ravel()
     if y.ndim != 1: raise DataError(f'y must hold one class per row, not an array of shape {y.shape}')
     y = pd.Series(y).infer_objects().to_numpy()
-    if y.dtype.kind == 'f' and not (np.isfinite(y) & (y == np.round(y))).all(): raise DataError('these labels are quantities or missing, not classes')
+    if y.dtype.kind == 'f' and not (np.isfinite(y) & (y == np.round(y))).all():
+        raise DataError('these labels are quantities or missing, not classes')
     if pd.isna(y).any(): raise DataError('some labels are missing: leave those rows out')
     return y.astype(int) if y.dtype.kind == 'f' else y if y.dtype.kind in 'biu' else y.astype(str)
 
@@ -214,7 +215,8 @@ def _group_names(groups, n):
     import pandas as pd
     groups = np.asarray(groups, dtype=object)
     if groups.shape != (n,): raise DataError(f'groups must hold one value for each of the {n:,} rows, not an array of shape {groups.shape}')
-    if pd.isna(groups).any(): raise DataError(f'the group of row {pd.isna(groups).argmax()} is missing: give a row that stands alone a name of its own')
+    if pd.isna(groups).any():
+        raise DataError(f'the group of row {pd.isna(groups).argmax()} is missing: give a row that stands alone a name of its own')
     return groups.astype(str)
 
 # %% ../../nbs/210_classify.preflight.ipynb #4387d1f0
@@ -251,7 +253,7 @@ def _identifies_rows(c):
     "Whether a column names or numbers its rows: texts that all differ, or whole numbers without a gap"
     values = c[c != ''] if holds_words(c) else c.dropna()
     if len(values) < 20 or values.nunique() < .99 * len(c): return False
-    if holds_words(c): return not values.str.contains(r'\s').mean() > .5                 # texts of several words are no names
+    if holds_words(c): return not values.str.contains(r'\s').mean() > .5                 # texts of several words are not names
     return bool((values == values.round()).all() and values.max() - values.min() < 1.05 * len(c))
 
 # %% ../../nbs/210_classify.preflight.ipynb #72a976fa

@@ -50,7 +50,8 @@ class RowsClassifier(ClassifierMixin, BaseEstimator):
 def _as_rows(self:RowsClassifier, X):
     "Raw rows in the form that the preparation takes"
     if isinstance(X, Samples):
-        if self.kind != 'table' and X.media != self.kind: raise DataError(f'this classifier takes {self.kind}s, and these are {X.media or "rows of a table"}')
+        if self.kind != 'table' and X.media != self.kind:
+            raise DataError(f'this classifier takes {self.kind}s, and these are {X.media or "rows of a table"}')
         if self.kind == 'table' and X.media: raise DataError(f'this classifier learned from features: give it those of these {X.media}s')
         return raw_rows(X, words=self.words_)[0]
     if self.kind == 'table': return as_frame(X, self.words_)
@@ -65,7 +66,8 @@ def _checked_new_rows(self:RowsClassifier, X):
     X = self._as_rows(X)
     if not len(X): raise DataError('there are no rows to predict')
     if self.kind == 'table': X = self._same_columns(X)
-    elif self.width_ and X.shape[1] != self.width_: raise DataError(f'this classifier takes images of {self.width_} values, and these have {X.shape[1]}')
+    elif self.width_ and X.shape[1] != self.width_:
+        raise DataError(f'this classifier takes images of {self.width_} values, and these have {X.shape[1]}')
     return dense_if_needed(self.model_, self.prep_.transform(X))
 
 # %% ../../nbs/240_classify.saving.ipynb #a8991e6b
@@ -85,7 +87,8 @@ def _as_numbers(c):
     import pandas as pd
     out = pd.to_numeric(c.replace({'': np.nan, 'True': 1, 'False': 0}), errors='coerce')
     bad = np.flatnonzero((c != '') & out.isna())
-    if len(bad): raise DataError(f'the column {c.name!r} holds numbers, and row {bad[0]} has {c.iloc[bad[0]][:40]!r}: correct it, or make it missing')
+    if len(bad):
+        raise DataError(f'the column {c.name!r} holds numbers, and row {bad[0]} has {c.iloc[bad[0]][:40]!r}: correct it, or make it missing')
     return out.astype(float)
 
 # %% ../../nbs/240_classify.saving.ipynb #01c3e851
@@ -153,7 +156,7 @@ def _trusted_types(path):
         if size > _max_bytes: raise DataError(f'{path.name} would unfold to {size / 1e9:.1f} GB, too much for a model')
         found = sio.get_untrusted_types(file=path)
     except DataError: raise
-    except Exception as e: raise DataError(f'{path.name} is no model that skops wrote: {type(e).__name__}: {str(e)[:100]}') from None
+    except Exception as e: raise DataError(f'{path.name} is not a model that skops wrote: {type(e).__name__}: {str(e)[:100]}') from None
     bad = [t for t in found if not _may_be_loaded(t)]
     if bad: raise DataError(f'{path.name} holds {some(bad)}, which is not on the list of types that are loaded')
     return found
@@ -221,7 +224,7 @@ def _read_config(folder):
         c = json.loads((folder/'config.json').read_text(encoding='utf-8'))
         if isinstance(c['files'], dict): return c
     except (OSError, ValueError, KeyError, TypeError, RecursionError): pass
-    raise DataError(f'{folder} is no folder that save_classifier wrote')
+    raise DataError(f'{folder} is not a folder that save_classifier wrote')
 
 # %% ../../nbs/240_classify.saving.ipynb #a48752cb
 def load_classifier(
@@ -234,7 +237,8 @@ def load_classifier(
     files = _read_config(folder)['files']
     for name in ('model.skops', 'model.safetensors'):
         if (folder/name).is_file() != (name in files): raise DataError(f'{name} is missing, or was put there by another')
-        if name in files and file_digest(folder/name) != files[name]: raise DataError(f'{name} is not the file that was written: its digest differs')
+        if name in files and file_digest(folder/name) != files[name]:
+            raise DataError(f'{name} is not the file that was written: its digest differs')
     model = sio.load(folder/'model.skops', trusted=_trusted_types(folder/'model.skops'))
     if not isinstance(model, RowsClassifier): raise DataError(f'model.skops holds a {type(model).__name__}, no classifier of raw rows')
     if not hasattr(model, 'model_'): raise DataError('the classifier in model.skops is not trained')

@@ -54,7 +54,7 @@ def _category_column(name, v, min_rows, most=100):
     import pandas as pd
     try: codes, values = pd.factorize(v)
     except TypeError:
-        raise DataError(f'the column {name!r} holds lists or other things that are no values: leave it out, or turn it into '
+        raise DataError(f'the column {name!r} holds lists or other things that are not values: leave it out, or turn it into '
                         'values') from None
     n = np.bincount(codes + 1, minlength=len(values) + 1)[1:]
     kept = [i for i in np.argsort(-n, kind='stable')[:most] if n[i] >= min_rows]
@@ -416,7 +416,7 @@ def statement(self:Slices)->str: # a few sentences
     def one(r): return (f'"{r.slice}": {r.error:.3f}, the rest {r.rest:.3f} (difference {r.difference:.3f}, '
                         f'{r.low:.3f} to {r.high:.3f}; p {"< 0.001" if r.p < .001 else f"= {r.p:.3f}"}).')
     if len(t): return ' '.join([head, *map(one, t[:5].itertuples())] + [f'And {len(t) - 5} more.'] * (len(t) > 5))
-    return (f'{head} That is no proof that there is none: a tenth of the rows would have been seen (4 times in 5) '
+    return (f'{head} This does not prove that there is none: a tenth of the rows would have been seen (4 times in 5) '
             f'had it been worse by {self.visible_difference():.3f}.')
 
 # %% ../../nbs/260_classify.slices.ipynb #4ba0afe3
