@@ -248,7 +248,7 @@ def _classify(folder, read, seed, cap=3_000):
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
-    c = compare_classifiers(s, n_splits=_folds, seed=seed)
+    c = compare_classifiers(s, folds=_folds, seeds=[seed])
     c.plot().savefig(folder/'classifiers.png', dpi=dpi)
     return dict(samples=len(s), folds=_folds, table=c.table().reset_index().to_dict('records'), statement=c.statement())
 

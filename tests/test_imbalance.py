@@ -50,7 +50,7 @@ def test_long_tail():
     (lambda: class_weights([5]), 'two classes'), (lambda: class_weights([5, 0]), 'each with a sample'),
     (lambda: class_weights([5, 1], 'balancd'), 'balanced'), (lambda: class_weights([5, 1], 'effective', 1), 'below 1'),
     (lambda: adjust_prior([[.5, .4]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([[1.5, -.5]], [1, 1], [1, 1]), 'row 0'),
-    (lambda: adjust_prior([[.5, np.nan]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([.5, .5], [1, 1], [1, 1]), 'a column a class'),
+    (lambda: adjust_prior([[.5, np.nan]], [1, 1], [1, 1]), 'row 0'), (lambda: adjust_prior([.5, .5], [1, 1], [1, 1]), 'a column per class'),
     (lambda: adjust_prior([[.5, .5]], [1, 1, 1], [1, 1]), 'as many frequencies'), (lambda: adjust_prior([[.5, .5]], [1, 0], [1, 1]), 'above 0'),
     (lambda: cheapest([[.5, .5]], np.eye(3)), 'shape'), (lambda: cheapest([[.5, .5]], [[0, -1], [1, 0]]), 'at least 0'),
     (lambda: cheapest([[.5, .5]], [[0, np.inf], [1, 0]]), 'at least 0'), (lambda: cheapest([[.5, .5]], np.ones((2, 2))), 'nothing to decide'),
@@ -123,7 +123,7 @@ def test_weights():
 
 def test_prior_correction_repairs():
     "On two made sets: resampling makes the calibration error at least five times as large as after the correction, which is as good as no resampling."
-    from pretrain_notes.classify.compare import calibration_scores
+    from pretrain_notes.classify.scores import calibration_scores
     ece, a = [], np.arange(12000) % 2 == 0
     for seed in (0, 2):
         x, t = make_classification(12000, 6, n_informative=4, weights=[.95], random_state=seed)
@@ -228,7 +228,7 @@ def _mean_scores(make, seeds, unit):
 
 @pytest.mark.parametrize('C, unit', [(1, .375), (1, 1.), (.14, .375), (10, .375)])
 def test_recommended_on_the_tail(C, unit):
-    "Ahead of every remedy on the mean of four draws, on pixels of unit variance (.375) and on raw ones, at three regularisations."
+    "Ahead of every remedy on the mean of four draws, on pixels of unit variance (.375) and on raw ones, at three regularizations."
     score = _mean_scores(LogisticRegression(C=C, max_iter=500), range(3000, 3004), unit)
     assert score['recommended'] > score.drop('recommended').max(), score
 
@@ -270,12 +270,12 @@ def test_recommended_is_an_estimator(tail, two):
 
 def test_in_a_comparison(two):
     from pretrain_notes.classify.compare import compare_classifiers
-    found = compare_classifiers(two, {k: m for k, m in imbalance_remedies(lr).items() if k in ('recommended', 'smote', 'plain')}, n_splits=3)
+    found = compare_classifiers(two, {k: m for k, m in imbalance_remedies(lr).items() if k in ('recommended', 'smote', 'plain')}, folds=3)
     assert set(found.predictions) == {'recommended', 'smote', 'plain'} and (found.by_fold() > .5).all().all()
 
 def test_remedies_are_saved_and_loaded(tmp_path):
     "The winner of a comparison of remedies is saved without a pickle, and says the same afterwards."
-    from pretrain_notes.classify.compare import RowsClassifier, load_classifier, save_classifier
+    from pretrain_notes.classify.saving import RowsClassifier, load_classifier, save_classifier
     X, y = load_wine(return_X_y=True)
     for k, m in enumerate([*imbalance_remedies(LogisticRegression(max_iter=500)).values(), TorchClassifier('logit_adjusted', hidden=8, steps=50),
                            CostSensitive(LogisticRegression(max_iter=500), 1 - np.eye(3))]):

@@ -6,8 +6,10 @@ from pretrain_notes.classify.compare import compare_classifiers
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
-from pretrain_notes.classify.slices import (class_balance, class_counts, column_shift, covered, data_quality, density_coverage, diversity, energy_test,
-                                   feature_vectors, find_slices, mean_distance, plot_counts, two_sample_auc, vendi_score)
+from pretrain_notes.classify.coverage import (
+    class_balance, class_counts, column_shift, covered, data_quality, density_coverage, diversity, energy_test, feature_vectors,
+    mean_distance, plot_counts, two_sample_auc, vendi_score)
+from pretrain_notes.classify.slices import find_slices
 
 def table(rng, n):
     return pd.DataFrame(dict(a=rng.normal(size=n), b=rng.choice(list('abcdef'), n), c=rng.choice(list('xyz'), n, p=[.8, .15, .05]), d=rng.exponential(size=n)))
@@ -36,10 +38,10 @@ def test_false_discoveries_beside_a_true_one():
     for i in range(80):
         rng = np.random.default_rng(i); t = table(rng, 1500)
         f = find_slices(t, errors=rng.random(1500) < .1 + .5 * (t.b == 'a'), seed=i)
-        assert 'b = a' in f.table.slice.tolist()[0]
+        assert 'b = a' in f.table().slice.tolist()[0]
         # what is listed beside it has a higher true error than the rest only if it holds more of b = a than the rest does
         share = (t.b == 'a').to_numpy()
-        false += any(share[f.rows(s)].mean() <= share.mean() for s in f.table.slice)
+        false += any(share[f.rows(s)].mean() <= share.mean() for s in f.table().slice)
     assert false <= 9, false
 
 def test_groups_matter():
@@ -64,7 +66,7 @@ def test_planted_category():
     for i in range(20):
         rng = np.random.default_rng(i); t = table(rng, 2000); bad = (t.b == 'a') & (t.a > t.a.quantile(.6))
         f = find_slices(t, errors=rng.random(2000) < np.where(bad, .6, .1), seed=i)
-        hits.append(len(f) and f.table.slice.iloc[0].count('and') == 1 and (f.masks[:, 0] == bad).mean() > .97)
+        hits.append(len(f) and f.table().slice.iloc[0].count('and') == 1 and (f.masks[:, 0] == bad).mean() > .97)
     assert np.mean(hits) >= .9
 
 def test_planted_in_three_columns():
@@ -72,14 +74,14 @@ def test_planted_in_three_columns():
     t = pd.DataFrame({c: rng.choice(list('uvw'), n) for c in 'abcde'})
     bad = (t.a == 'u') & (t.b == 'v') & (t.c == 'w')
     f = find_slices(t, errors=rng.random(n) < np.where(bad, .7, .1), depth=3)
-    assert f.table.slice.tolist() == ['a = u and b = v and c = w']
+    assert f.table().slice.tolist() == ['a = u and b = v and c = w']
 
 def test_missing_infinite_and_times():
     rng = np.random.default_rng(0); n = 2000
     x = rng.normal(size=n); x[:200] = np.nan; x[200:400] = np.inf
     when = pd.Timestamp('2024-01-01') + pd.to_timedelta(rng.integers(0, 1000, n), 'D')
     t = pd.DataFrame(dict(x=x, when=when, w=np.where(np.arange(n) % 7 == 0, None, 'w')))
-    slices = lambda bad: find_slices(t, errors=rng.random(n) < np.where(bad, .7, .1)).table.slice.tolist()
+    slices = lambda bad: find_slices(t, errors=rng.random(n) < np.where(bad, .7, .1)).table().slice.tolist()
     assert slices(np.arange(n) < 200)[0] == 'x missing'
     assert slices((np.arange(n) >= 200) & (np.arange(n) < 400))[0] == 'x infinite'
     assert slices(np.arange(n) % 7 == 0)[0] == 'w missing'
@@ -88,7 +90,7 @@ def test_missing_infinite_and_times():
 def test_groups_with_total_failure():
     rng = np.random.default_rng(0); g = np.repeat(np.arange(100), 8); t = table(rng, 100).iloc[g].reset_index(drop=True)
     f = find_slices(t, errors=t.b == 'a', groups=g)
-    assert f.table.slice.iloc[0] == 'b = a'
+    assert f.table().slice.iloc[0] == 'b = a'
 
 def test_a_failure_is_listed_once():
     "Copies of a column, and a finer one that says the same, add nothing; a part that is worse than its surroundings does."
@@ -98,12 +100,12 @@ def test_a_failure_is_listed_once():
     f = find_slices(t, errors=e)
     assert len(f) == 1 and (f.masks[:, 0] == (t.b == 'a')).all()
     worse = rng.random(n) < .05 + .25 * (t.b == 'a') + .5 * ((t.b == 'a') & (t.c == 'y'))
-    two = find_slices(t[['a', 'b', 'c', 'd']], errors=worse).table.slice.tolist()
+    two = find_slices(t[['a', 'b', 'c', 'd']], errors=worse).table().slice.tolist()
     assert {'b = a', 'b = a and c = y'} <= set(two)
 
 # ---------------------------------------------------------------- input of all kinds
 def test_comparison_and_samples():
-    s = breast_cancer(); c = compare_classifiers(s, ['tree', 'logistic'], repeats=2)
+    s = breast_cancer(); c = compare_classifiers(s, ['tree', 'logistic'], seeds=2)
     f = find_slices(s, c, 'tree')
     np.testing.assert_allclose(f.errors, (c.predictions['tree'] != c.y).mean(0))
     with pytest.raises(DataError, match='logistic'): find_slices(s, c, 'logistik')
@@ -118,7 +120,7 @@ def test_names_numbers_probabilities():
     assert find_slices(table(rng, 500), np.full(500, -1), np.ones(500)).errors.all()      # -1 and 1 are classes, too
 
 def test_predictions_of_every_shape():
-    "A column of predictions is one class a row; probabilities need class numbers from 0."
+    "A column of predictions is one class per row; probabilities need class numbers from 0."
     rng = np.random.default_rng(0); t = table(rng, 500); y = rng.integers(1, 4, 500); pred = np.where(rng.random(500) < .2, 1, y)
     want = find_slices(t, y, pred).errors
     for p in (pred[:, None], pd.DataFrame(dict(p=pred))): assert (find_slices(t, y, p).errors == want).all()
@@ -139,7 +141,7 @@ def test_samples_stay_whole():
     s = Samples.from_rows(rows); e = np.array([r['site'] == 'b' for r in rows], float)
     f = find_slices(s, errors=e)
     assert all(len(set(f.test[i:i+3])) == 1 for i in range(0, 600, 3))
-    assert f.table.slice.iloc[0] in ('site = b', 'site = a') and isinstance(f.sheet(0), Samples)
+    assert f.table().slice.iloc[0] in ('site = b', 'site = a') and isinstance(f.sheet(0), Samples)
     assert (e[f.rows(0, failing=True)] == 1).all()
 
 def test_embeddings():
@@ -196,7 +198,7 @@ def test_hostile_names():
     evil = '<script>alert(1)</script> $\\frac$ \n next ' + 'x' * 500
     rng = np.random.default_rng(0); t = table(rng, 600).assign(**{'<b>col': np.where(rng.random(600) < .3, evil, 'fine')})
     f = find_slices(t, errors=t['<b>col'] == evil)
-    assert len(f) and '<script>' not in f._repr_html_() and '<b>' not in f._repr_html_() and '\n' not in f.table.slice.iloc[0] and len(f.table.slice.iloc[0]) < 200
+    assert len(f) and '<script>' not in f._repr_html_() and '<b>' not in f._repr_html_() and '\n' not in f.table().slice.iloc[0] and len(f.table().slice.iloc[0]) < 200
     f.plot().canvas.draw()
     c = class_counts([evil, 'b'] * 20, [evil, 'd'] * 20)
     plot_counts(c).canvas.draw()
@@ -313,6 +315,6 @@ def test_adult():
     except DataError as e: pytest.skip(str(e))
     t = s.to_pandas(); bad = ((t.sex == 'Female') & (t.workclass == 'State-gov')).to_numpy()
     f = find_slices(s, errors=np.random.default_rng(0).random(len(s)) < np.where(bad, .3, .15))
-    assert f.table.slice.tolist()[0] in ('workclass = State-gov and sex = Female', 'sex = Female and workclass = State-gov')
+    assert f.table().slice.tolist()[0] in ('workclass = State-gov and sex = Female', 'sex = Female and workclass = State-gov')
     q = data_quality(s[:3000], s[3000:6000], by='sex', max_rows=500)
     assert q.numbers.low['told apart from the reference (AUC)'] < .5 and len(q.shift) == 14

@@ -30,7 +30,7 @@ def _known_order(self:BenchResult, more=True):
     from pretrain_notes.classify.compare import compare_classifiers
     from pretrain_notes.datasets import digits
     known = _known | (_beside if more else {})
-    found = compare_classifiers(digits(), list(known), repeats=2)
+    found = compare_classifiers(digits(), list(known), seeds=2)
     t = found.table()
     for n, k in known.items(): self.row(f'digits, balanced accuracy: {n}', [t.balanced_accuracy[n]], [k], 'known', 'value')
     inside = [n for n in _known if t.low[n] <= known[n] <= t.high[n]]
@@ -72,7 +72,8 @@ def _price(self:BenchResult, names, repeats):
 # %% ../../nbs/820_bench.classify.ipynb #8ccc75a5
 def _said(name):
     "(columns that leak, repeated rows) that are said before training, as warnings"
-    from pretrain_notes.classify.compare import DataWarning, compare_classifiers
+    from pretrain_notes.classify.preflight import DataWarning
+    from pretrain_notes.classify.compare import compare_classifiers
     from pretrain_notes.datasets import load_samples
     from sklearn.base import BaseEstimator
     class Training(BaseException): pass
@@ -195,7 +196,7 @@ def _clinc():
 def _real_sets(rows):
     "(name, X, y, a preparation), of those that are found"
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from pretrain_notes.classify.compare import preparation
+    from pretrain_notes.classify.preflight import preparation
     from pretrain_notes.datasets import load_samples
     for name, drop in _given_away.items():
         if not have_data(name): continue

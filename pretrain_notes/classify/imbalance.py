@@ -19,9 +19,10 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..base import DataError, did_you_mean
 from ..samples import Samples
+from .preflight import take_rows
 
 # %% ../../nbs/250_classify.imbalance.ipynb #708da693
-def _coded(y):
+def _class_numbers(y):
     "(classes, class numbers, counts); raises `DataError` unless there are two classes"
     y = np.asarray(y)
     if y.ndim != 1 or not len(y): raise DataError(f'labels must be one list with a class for each row, not of shape {y.shape}')
@@ -33,7 +34,7 @@ def _coded(y):
 
 # %% ../../nbs/250_classify.imbalance.ipynb #ed0b00cc
 def long_tail(
-    y, # labelled `Samples`, or (n,) labels
+    y, # labeled `Samples`, or (n,) labels
     ratio:float=50, # largest class by smallest, at least 1
     profile:str='exp', # 'exp' (each rank keeps the same share of the one before) or 'step' (half of the classes are rare)
     order=None, # classes from the most frequent to the rarest; None: shuffled by `seed`
@@ -42,18 +43,20 @@ def long_tail(
     "Thin out classes to an imbalance ratio, no class below one sample, none above the smallest one's size; raises `DataError` for what cannot be thinned out"
     if isinstance(y, Samples): return y[long_tail(y.labels, ratio, profile, order, seed)]
     if profile not in ('exp', 'step'): raise DataError(f'there is no profile {profile!r}{did_you_mean(profile, ["exp", "step"])}')
-    if not 1 <= ratio < np.inf: raise DataError(f'an imbalance ratio of {ratio} is none: it is the largest class by the smallest, at least 1')
-    (classes, codes, n), rng = _coded(y), np.random.default_rng(seed)
-    order = rng.permutation(len(n)) if order is None else _ranks(order, classes)
+    if not 1 <= ratio < np.inf:
+        raise DataError(f'an imbalance ratio of {ratio} is none: it is the largest class by the smallest, at least 1')
+    (classes, codes, n), rng = _class_numbers(y), np.random.default_rng(seed)
+    order = rng.permutation(len(n)) if order is None else _class_order(order, classes)
     r = np.arange(len(n)) / (len(n) - 1)
     keep = np.maximum(1, np.round(n.min() * float(ratio)**-(r if profile == 'exp' else (r > .5).astype(float))).astype(int))
     return np.sort(np.concatenate([rng.permutation(np.flatnonzero(codes == c))[:k] for c, k in zip(order, keep)]))
 
 # %% ../../nbs/250_classify.imbalance.ipynb #f40c062d
-def _ranks(order, classes):
+def _class_order(order, classes):
     "Class numbers in an order of classes"
     at = {c: i for i, c in enumerate(classes.tolist())}
-    if sorted(map(str, np.asarray(order).tolist())) != sorted(map(str, at)): raise DataError(f'the order must name each class once: {[*at]}')
+    if sorted(map(str, np.asarray(order).tolist())) != sorted(map(str, at)):
+        raise DataError(f'the order must name each class once: {[*at]}')
     return np.array([at[c] for c in np.asarray(order).tolist()])
 
 # %% ../../nbs/250_classify.imbalance.ipynb #f7bae310
@@ -81,9 +84,9 @@ def plot_recall(
     import matplotlib.pyplot as plt
     order = np.argsort(-np.asarray(counts), kind='stable')
     fig, ax = plt.subplots(figsize=(7, 2.6), layout='constrained')
-    for (name, p), colour in zip(preds.items(), ('#999999', '#1f77b4', '#e6820e')):
+    for (name, p), color in zip(preds.items(), ('#999999', '#1f77b4', '#e6820e')):
         recall = [np.mean(np.asarray(p)[y == c] == c) if (y == c).any() else np.nan for c in order]
-        ax.plot(recall, 'o-', label=name, color=colour)
+        ax.plot(recall, 'o-', label=name, color=color)
     ax.set(xlabel='samples of the class in training', ylabel='recall', ylim=(0, 1.05))
     ax.set_xticks(range(len(order)), np.asarray(counts)[order])
     for t in ax.legend().get_texts(): t.set_parse_math(False)
@@ -91,7 +94,7 @@ def plot_recall(
     return fig
 
 # %% ../../nbs/250_classify.imbalance.ipynb #06454797
-def _rebalanced(name, seed, n):
+def _named_sampler(name, seed, n):
     "An imbalanced-learn sampler by name, for class counts `n`"
     from imblearn.over_sampling import SMOTE, RandomOverSampler
     from imblearn.under_sampling import RandomUnderSampler
@@ -112,7 +115,7 @@ class Resampled(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Resample, then fit"
-        self.classes_, codes, self.counts_ = _coded(y)
+        self.classes_, codes, self.counts_ = _class_numbers(y)
         X, codes = self._resample(X, codes)
         self.resampled_counts_ = np.bincount(codes, minlength=len(self.classes_))
         self.estimator_ = clone(self.estimator).fit(X, self.classes_[codes])
@@ -122,27 +125,28 @@ class Resampled(ClassifierMixin, BaseEstimator):
 # %% ../../nbs/250_classify.imbalance.ipynb #d71b99e1
 @patch
 def _resample(self:Resampled, X, codes):
-    "Rows and class numbers after resampling; a single row of a class is repeated by SMOTE, which needs a neighbour to mix"
+    "Rows and class numbers after resampling; a single row of a class is repeated by SMOTE, which needs a neighbor to mix"
     if callable(self.sampler):
         i = self.sampler(codes)
         return X.iloc[i] if hasattr(X, 'iloc') else X[i], codes[i]
     if not isinstance(self.sampler, str): return self.sampler.fit_resample(X, codes)
     name = 'over' if self.sampler == 'smote' and self.counts_.max() < 2 else self.sampler
-    X, codes = _rebalanced(name, self.seed, self.counts_).fit_resample(X, codes)
+    X, codes = _named_sampler(name, self.seed, self.counts_).fit_resample(X, codes)
     if self.sampler != 'smote' or self.counts_.min() > 1: return X, codes
     alone = self.classes_[self.counts_ < 2].tolist()
     warnings.warn(f'SMOTE needs two samples of a class: the only one of {alone[:5]} is repeated instead')
-    return _rebalanced('over', self.seed, self.counts_).fit_resample(X, codes)
+    return _named_sampler('over', self.seed, self.counts_).fit_resample(X, codes)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #8c41c918
 @patch
 def predict_proba(self:Resampled, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
     check_is_fitted(self)
-    p = _probabilities(self.estimator_, X)
+    p = _probabilities_of(self.estimator_, X)
     return adjust_prior(p, self.counts_, self.resampled_counts_) if self.correct else p
 
 # %% ../../nbs/250_classify.imbalance.ipynb #366dbc96
-def _probabilities(model, X):
+def _probabilities_of(model, X):
     if not hasattr(model, 'predict_proba'):
         raise DataError(f'{type(model).__name__} gives no probabilities: wrap it, e.g. in CalibratedClassifierCV')
     return np.asarray(model.predict_proba(X), float)
@@ -150,9 +154,10 @@ def _probabilities(model, X):
 def _checked_probabilities(p):
     "p as float (n, K), each row a distribution"
     p = np.asarray(p, float)
-    if p.ndim != 2 or p.shape[1] < 2: raise DataError(f'probabilities must have a row a sample and a column a class, not shape {p.shape}')
+    if p.ndim != 2 or p.shape[1] < 2:
+        raise DataError(f'probabilities must have a row per sample and a column per class, not shape {p.shape}')
     bad = ~(np.isfinite(p).all(1) & (p >= 0).all(1) & (abs(p.sum(1) - 1) < 1e-3))
-    if bad.any(): raise DataError(f'row {bad.argmax()} holds no probabilities: they must be at least 0 and sum to one')
+    if bad.any(): raise DataError(f'row {bad.argmax()} is not a probability of each class: its numbers must be at least 0 and sum to one')
     return p
 
 # %% ../../nbs/250_classify.imbalance.ipynb #4ac5bbf8
@@ -161,7 +166,7 @@ def adjust_prior(
     to, # (classes,), frequencies or counts where the classifier is used
     learned # (classes,), frequencies or counts that it learned from
 )->np.ndarray: # (n, classes), probabilities
-    "Bayes' rule for changed class frequencies; raises `DataError` for what is no probability or no frequency"
+    "Bayes' rule for changed class frequencies; raises `DataError` if a row is not a probability of each class, or a frequency not above 0"
     p, to, learned = _checked_probabilities(p), np.asarray(to, float), np.asarray(learned, float)
     for f in (to, learned):
         if f.shape != (p.shape[1],): raise DataError(f'{p.shape[1]} classes need as many frequencies, not shape {f.shape}')
@@ -177,7 +182,8 @@ def class_weights(
 )->np.ndarray: # (classes,), whose mean over all samples is 1
     "Weights of classes; raises `DataError` for classes without a sample"
     n = np.asarray(counts, float)
-    if n.ndim != 1 or len(n) < 2 or not (np.isfinite(n) & (n > 0)).all(): raise DataError('counts must name at least two classes, each with a sample')
+    if n.ndim != 1 or len(n) < 2 or not (np.isfinite(n) & (n > 0)).all():
+        raise DataError('counts must name at least two classes, each with a sample')
     if how not in ('balanced', 'effective'): raise DataError(f'there are no weights {how!r}{did_you_mean(how, ["balanced", "effective"])}')
     if not 0 <= beta < 1: raise DataError(f'beta is {beta}: it must be at least 0 and below 1')
     w = 1 / n if how == 'balanced' else (1 - beta) / (1 - beta**n)
@@ -224,6 +230,7 @@ def weighted_loss(
     "Cross-entropy with class weights (Cui et al. 2019)"
     return _ClassLoss(weight=class_weights(counts, how, beta))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #be5863e7
 def focal_loss(
     counts=None, # not used; so that all losses are made alike
     gamma:float=2. # how much less a sample counts that is right already, at least 0
@@ -238,6 +245,7 @@ def logit_adjusted_loss(
     "Logit adjustment in training (Menon et al. 2021)"
     return _ClassLoss(bias=_log_prior(counts, _not_negative(tau, 'tau')))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #deb8b1d4
 def balanced_softmax_loss(
     counts # int (classes,), samples of each class in training
 ): # a loss function of (logits, targets)
@@ -254,18 +262,20 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
     def __init__(self,
         loss='cross_entropy', # 'cross_entropy', 'weighted', 'focal', 'balanced_softmax', 'logit_adjusted'; or a function of counts
         hidden:int=0, # units of the hidden layer; 0: none, a logistic regression
-        steps:int=300, # of the optimiser, each on `batch_size` rows
+        steps:int=300, # of the optimizer, each on `bs` rows
         lr:float=5e-3, # highest learning rate of AdamW
         weight_decay:float=.1, # of AdamW
-        batch_size:int=128, # rows a step
+        bs:int=128, # rows per step
         seed:int=0 # for weights and batches
     ): store_attr()
     def fit(self, X, y):
         "Train on rows of numbers; raises `DataError` for one class or an unknown loss"
-        self.classes_, codes, counts = _coded(y)
-        if isinstance(self.loss, str) and self.loss not in _losses: raise DataError(f'there is no loss {self.loss!r}{did_you_mean(self.loss, _losses)}')
+        self.classes_, codes, counts = _class_numbers(y)
+        if isinstance(self.loss, str) and self.loss not in _losses:
+            raise DataError(f'there is no loss {self.loss!r}{did_you_mean(self.loss, _losses)}')
         X = np.asarray(X, np.float32)
-        if not np.isfinite(X).all(): raise DataError(f'row {np.flatnonzero(~np.isfinite(X).all(1))[0]} has a missing or infinite number: fill it first')
+        if not np.isfinite(X).all():
+            raise DataError(f'row {np.flatnonzero(~np.isfinite(X).all(1))[0]} has a missing or infinite number: fill it first')
         self._train(X, codes, (_losses[self.loss] if isinstance(self.loss, str) else self.loss)(counts))
         return self
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
@@ -284,10 +294,11 @@ def _train(self:TorchClassifier, X, codes, loss):
         cycle = torch.optim.lr_scheduler.OneCycleLR(opt, self.lr, total_steps=self.steps)
         X, codes = torch.from_numpy(X), torch.from_numpy(codes)
         for _ in range(self.steps):
-            i = torch.randint(len(codes), (min(self.batch_size, len(codes)),))
+            i = torch.randint(len(codes), (min(self.bs, len(codes)),))
             opt.zero_grad(); loss(net(X[i]), codes[i]).backward(); opt.step(); cycle.step()
     self.weights_ = [p.detach().double().numpy() for p in net.parameters()]
 
+# %% ../../nbs/250_classify.imbalance.ipynb #eab0eef8
 @patch
 def predict_proba(self:TorchClassifier, X): # (n, classes)
     "Probabilities, in the order of `classes_`"
@@ -307,13 +318,13 @@ class LogitAdjusted(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit, and remember how frequent each class was"
-        self.classes_, _, self.counts_ = _coded(y)
+        self.classes_, _, self.counts_ = _class_numbers(y)
         _not_negative(self.tau, 'tau')
         self.estimator_ = clone(self.estimator).fit(X, y)
         return self
     def predict_proba(self, X):
         "Probabilities if all classes were equally frequent"
-        return adjust_prior(_probabilities(self.estimator_, X), np.ones(len(self.counts_)), self.counts_**float(self.tau))
+        return adjust_prior(_probabilities_of(self.estimator_, X), np.ones(len(self.counts_)), self.counts_**float(self.tau))
     def predict(self, X): return self.classes_[self.predict_proba(X).argmax(1)]
 
 # %% ../../nbs/250_classify.imbalance.ipynb #b98bb2a7
@@ -326,10 +337,10 @@ def plot_reliability(
     import matplotlib.pyplot as plt
     fig, ax = plt.subplots(figsize=(6, 3.4), layout='constrained')
     ax.plot([0, 1], [0, 1], color='#bbb', lw=1)
-    for (name, p), colour in zip(ps.items(), ('#999999', '#e6820e', '#1f77b4')):
+    for (name, p), color in zip(ps.items(), ('#999999', '#e6820e', '#1f77b4')):
         at = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
         full = [b for b in range(bins) if (at == b).sum() >= 10]
-        ax.plot([np.mean(p[at == b]) for b in full], [np.mean(y[at == b]) for b in full], 'o-', ms=4, color=colour, label=name)
+        ax.plot([np.mean(p[at == b]) for b in full], [np.mean(y[at == b]) for b in full], 'o-', ms=4, color=color, label=name)
     ax.set(xlabel='said', ylabel='happened', xlim=(-.03, 1.03), ylim=(-.03, 1.03), aspect='equal')
     fig.legend(loc='outside right upper')
     plt.close(fig)
@@ -339,7 +350,8 @@ def plot_reliability(
 def _checked_costs(costs, k):
     "Cost matrix (k, k)"
     costs = np.asarray(costs, float)
-    if costs.shape != (k, k): raise DataError(f'{k} classes need costs of shape {(k, k)}, rows the truth, columns what is said, not {costs.shape}')
+    if costs.shape != (k, k):
+        raise DataError(f'{k} classes need costs of shape {(k, k)}, rows the truth, columns what is said, not {costs.shape}')
     if not (np.isfinite(costs) & (costs >= 0)).all(): raise DataError('costs must be numbers of at least 0')
     if (costs == costs[:, :1]).all(): raise DataError('these costs are the same whatever is said: there is nothing to decide')
     return costs
@@ -363,7 +375,8 @@ def cost_curve(
     import pandas as pd
     y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
     if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability')
-    if not ((p >= 0) & (p <= 1)).all(): raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
     y = y.astype(int)
     o = np.argsort(-p, kind='stable')
     change = costs[y, 1] - costs[y, 0]
@@ -383,9 +396,10 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Choose the threshold or temperature within the training rows, then fit on all of them"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         self.costs_ = _checked_costs(self.costs, len(self.classes_))
-        if n.min() < 2: raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
+        if n.min() < 2:
+            raise DataError(f'class {self.classes_[n.argmin()]!r} has one sample: a threshold needs two, one to learn and one to try')
         p = self._out_of_fold(X, codes, min(self.cv, n.min()))
         if len(n) == 2:
             curve = cost_curve(codes, p[:, 1], self.costs_)
@@ -408,10 +422,11 @@ def _temperature(p, codes):
     cost = lambda t: -log_softmax(z / np.exp(t), 1)[np.arange(len(codes)), codes].mean()
     return float(np.exp(minimize_scalar(cost, bounds=(-3, 3), method='bounded').x))
 
+# %% ../../nbs/250_classify.imbalance.ipynb #a415d828
 @patch
 def predict_proba(self:CostSensitive, X): # (n, classes)
     "Probabilities; with more than two classes, at the temperature that was found"
-    p = _checked_probabilities(_probabilities(self.estimator_, X))
+    p = _checked_probabilities(_probabilities_of(self.estimator_, X))
     if len(self.classes_) == 2: return p
     p = np.clip(p, 1e-15, 1)**(1 / self.temperature_)
     return p / p.sum(1, keepdims=True)
@@ -429,11 +444,9 @@ def _weight_name(model):
     if steps: return f'{steps[-1][0]}__sample_weight' if has_fit_parameter(steps[-1][1], 'sample_weight') else None
     return 'sample_weight' if has_fit_parameter(model, 'sample_weight') else None
 
-def _rows(X, i): return X.iloc[i] if hasattr(X, 'iloc') else X[i]
+def _log_probabilities(model, X): return np.log(np.clip(_probabilities_of(model, X), 1e-15, 1))
 
-def _log_probabilities(model, X): return np.log(np.clip(_probabilities(model, X), 1e-15, 1))
-
-def _spread(log_p, codes):
+def _logit_spread(log_p, codes):
     "Standard deviation of a pair's logit within its classes, by the median deviation; at most 2, as rows learned by heart show any spread"
     z = log_p[:, 1] - log_p[:, 0]
     return min(2., 1.4826 * float(np.median(abs(z - np.array([np.median(z[codes == c]) for c in (0, 1)])[codes]))))
@@ -448,7 +461,7 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit on training rows; raises `DataError` for one class"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         if not (hasattr(X, 'iloc') or hasattr(X, 'shape')): X = np.asarray(X)
         weight = _weight_name(self.estimator)
         self.counts_, self.shift_ = n, -np.log(n) / (2 if weight else 1)
@@ -458,9 +471,9 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
         for k in self.pairs_:
             i = np.flatnonzero(np.isin(codes, k)) if k else np.arange(len(codes))
             w, of = n[codes[i]]**-.5, (codes[i] == k[0]).astype(int) if k else codes[i]
-            m = clone(self.estimator).fit(_rows(X, i), of, **({weight: w * len(codes) / w.sum()} if weight else {}))
+            m = clone(self.estimator).fit(take_rows(X, i), of, **({weight: w * len(codes) / w.sum()} if weight else {}))
             self.models_.append(m)
-            self.spreads_.append(_spread(_log_probabilities(m, _rows(X, i)), of) if k and weight else 0.)
+            self.spreads_.append(_logit_spread(_log_probabilities(m, take_rows(X, i)), of) if k and weight else 0.)
         return self
     def predict(self, X): return self.classes_[self._log_scores(X).argmax(1)]
 
@@ -479,6 +492,7 @@ def _log_scores(self:LongTailClassifier, X):
         v[:, b] -= np.logaddexp(0, d)
     return v * 2 / len(self.classes_)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #33514342
 @patch
 def predict_proba(self:LongTailClassifier, X): # (n, classes)
     "As if all classes were equally frequent; `adjust_prior` brings them to the frequencies where they are used"
@@ -495,6 +509,7 @@ def imbalance_remedies(
                 over=Resampled(estimator, 'over', seed=seed), under=Resampled(estimator, 'under', seed=seed),
                 smote=Resampled(estimator, 'smote', seed=seed), plain=estimator)
 
+# %% ../../nbs/250_classify.imbalance.ipynb #3a20f4b5
 class ClassWeighted(ClassifierMixin, BaseEstimator):
     "A classifier that is fitted with class weights as sample weights, so that nets of scikit-learn take them too"
     def __init__(self,
@@ -504,10 +519,10 @@ class ClassWeighted(ClassifierMixin, BaseEstimator):
     ): store_attr()
     def fit(self, X, y):
         "Fit with weights; raises `DataError` where the classifier takes none"
-        self.classes_, codes, n = _coded(y)
+        self.classes_, codes, n = _class_numbers(y)
         name = _weight_name(self.estimator)
         if not name: raise DataError(f'{type(self.estimator).__name__} takes no sample weights: use Resampled instead')
         self.estimator_ = clone(self.estimator).fit(X, y, **{name: class_weights(n, self.how, self.beta)[codes]})
         return self
     def predict(self, X): return self.estimator_.predict(X)
-    def predict_proba(self, X): return _probabilities(self.estimator_, X)
+    def predict_proba(self, X): return _probabilities_of(self.estimator_, X)

@@ -32,8 +32,14 @@ from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
 from ..classify.compare import *
+from ..classify.scores import *
+from ..classify.preflight import DataWarning, preflight, preparation
+from ..classify.nets import *
+from ..classify.compare import Comparison, classifiers, compare_classifiers
+from ..classify.saving import *
 from ..classify.imbalance import *
-from ..classify.slices import *
+from ..classify.slices import Slices, find_slices
+from ..classify.coverage import *
 from ..standards.check import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
