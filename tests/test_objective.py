@@ -14,8 +14,12 @@ from pretrain_notes.pretrain.checkpoint import Checkpoint
 from pretrain_notes.pretrain.contrastive import SimCLR
 from pretrain_notes.datasets import digits
 from pretrain_notes.batch.loaders import Augment
-from pretrain_notes.pretrain.objective import (CollapseWatch, Objective, OnlineProbe, compare_probes, draw_labels, effective_rank, embed, encoder_learner, feature_std,
-                                      knn_probe, linear_probe, make_encoder, n_features, plot_embedding, plot_neighbors, pretrain_learner, probe)
+from pretrain_notes.pretrain.watch import CollapseWatch, OnlineProbe, effective_rank, feature_std
+from pretrain_notes.pretrain.objective import Objective, pretrain_learner
+from pretrain_notes.pretrain.probes import (
+    compare_probes, draw_labels, embed, knn_probe, linear_probe, plot_embedding, plot_neighbors, probe)
+from pretrain_notes.transfer.recipes import encoder_learner
+from pretrain_notes.pretrain.encoders import make_encoder, n_features
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
 
@@ -164,8 +168,9 @@ def test_probes_on_awkward_labels():
 
 def test_compare_probes_is_fair(plain, parts):
     fresh = lambda seed: make_encoder(size=8)
-    t = compare_probes(dict(random=fresh, again=fresh), plain, parts['train'], parts['valid'], 60, draws=3).table()
-    assert t.difference['again'] == 0 and np.isnan(t.difference['random'])
+    t = compare_probes(dict(random=fresh, again=fresh), plain, parts['train'], parts['valid'], 60, seeds=3)
+    assert t.differences().difference.to_dict() == dict(again=0) and list(t.table().index) == ['random', 'again']
+    assert not t.table().isna().any(axis=None) and 'NaN' not in t._repr_html_()
     assert set(probe(make_encoder(size=8), plain, parts['train'][:60], parts['valid'])) == {'knn', 'linear'}
     with pytest.raises(DataError, match='labels were asked for'): draw_labels([0, -1], 2)
 
@@ -275,12 +280,12 @@ def test_finished_run_is_not_run_again(plain, tmp_path):
 
 def test_two_fits_of_one_learner(samples, tmp_path):
     "fine_tune has two fits: each has its own checkpoints, and a kill in the second goes on there."
-    labelled = samples.dataloaders(bs=128, device='cpu')
+    labeled = samples.dataloaders(bs=128, device='cpu')
     def run(seed, stop=None, resume=True):
         set_seed(seed)
         def die(self):
             if self.n_epoch == 3 and self.epoch == stop and self.training: raise KeyboardInterrupt
-        learn = encoder_learner(labelled, make_encoder(size=8, width=8), cbs=[Callback(before_batch=die), *([Checkpoint(tmp_path/'f')] if resume else [])])
+        learn = encoder_learner(labeled, make_encoder(size=8, width=8), cbs=[Callback(before_batch=die), *([Checkpoint(tmp_path/'f')] if resume else [])])
         return quiet(learn, 'fine_tune', 3)
     whole = run(0, resume=False)
     with pytest.raises(KeyboardInterrupt): run(0, stop=2)
@@ -418,41 +423,53 @@ def test_any_loss(samples):
     dls, loss = samples.dataloaders(bs=128, device='cpu'), LabelSmoothingCrossEntropy()
     assert encoder_learner(dls, make_encoder(size=8, width=8), loss_func=loss).loss_func is loss
 
+def test_encoders_by_name(samples):
+    "A name works as for objectives; a module is copied, and a library's classifier loses its head in the copy only."
+    import timm
+    dls = samples.dataloaders(bs=128, device='cpu')
+    learn = encoder_learner(dls, 'small')
+    assert type(learn.model.encoder).__name__ == 'SmallEncoder' and learn.model.head.in_features == 256
+    net = timm.create_model('resnet10t', in_chans=1, num_classes=7)
+    assert encoder_learner(dls, net).model.head.in_features == 512 and net.num_classes == 7
+    with pytest.raises(DataError, match='there is no encoder'): encoder_learner(dls, 'no_such_net')
+
 # ---------------------------------------------------------------- label efficiency
 def test_label_efficiency(samples, parts, plain):
-    from pretrain_notes.transfer.compare import fine_tune_score, label_efficiency, time_to_accuracy
-    labelled = samples.dataloaders(bs=50, device='cpu')
-    test_dl = labelled.test_dl(parts['test'])
+    from pretrain_notes.transfer.recipes import fine_tune_score
+    from pretrain_notes.transfer.compare import label_efficiency
+    from pretrain_notes.transfer.curves import time_to_accuracy
+    labeled = samples.dataloaders(bs=50, device='cpu')
+    test_dl = labeled.test_dl(parts['test'])
     fresh = lambda seed: make_encoder(size=8, width=8)
     for how in ('fine_tune', 'linear', 'knn'):
-        r = label_efficiency(labelled, test_dl, dict(a=fresh, b=fresh), shares=(.001, .1), draws=2, how=how, lrs=(5e-3,), steps=4, epochs=0)
-        assert sorted(r.scores.labels.unique()) == [10, 108] and (r.differences().difference == 0).all()      # the same arm twice: no difference
+        r = label_efficiency(labeled, test_dl, dict(a=fresh, b=fresh), shares=(.001, .1), seeds=2, how=how, lrs=(5e-3,), steps=4, epochs=0)
+        assert sorted(r.scores.n_labels.unique()) == [10, 108] and (r.differences().difference == 0).all()      # the same arm twice: no difference
         assert len(r.table()) == 4 and 'chance' in r.statement() and r.plot() and '<table' in r._repr_html_()
-    t = time_to_accuracy(labelled, test_dl, dict(a=fresh, b=fresh), 40, (2, 20), draws=1, lrs=(5e-3, 1e-2), cost=dict(b=100.))
+    t = time_to_accuracy(labeled, test_dl, dict(a=fresh, b=fresh), 40, (2, 20), seeds=1, lrs=(5e-3, 1e-2), cost=dict(b=100.))
     w = t.reached(.15)
     assert t.plot() and np.isnan(t.reached(1.01)).all(axis=None) and abs(w.with_pretraining['b'] - w.training['b'] - 100) < 1e-6
     with pytest.raises(DataError, match='no classes'): label_efficiency(plain, test_dl, dict(a=fresh))
-    with pytest.raises(DataError, match='how='): label_efficiency(labelled, test_dl, dict(a=fresh), how='magic')
-    with pytest.raises(DataError, match='one label is too few'): fine_tune_score(fresh(0), labelled, [3], test_dl, 1e-3)
+    with pytest.raises(DataError, match='how='): label_efficiency(labeled, test_dl, dict(a=fresh), how='magic')
+    with pytest.raises(DataError, match='one label is too few'): fine_tune_score(fresh(0), labeled, [3], test_dl, 1e-3)
 
 def test_a_fitted_head_is_the_linear_probe(samples, parts):
-    from pretrain_notes.transfer.compare import fit_head, fine_tune_score
-    labelled, test = samples.dataloaders(bs=50, device='cpu'), parts['test']
+    from pretrain_notes.transfer.recipes import fit_head, fine_tune_score
+    labeled, test = samples.dataloaders(bs=50, device='cpu'), parts['test']
     set_seed(0)
     encoder = make_encoder(size=8, width=8).train()
-    for b in list(labelled.train) * 3: encoder(b[0])               # batch normalisation has seen the data, as after pretraining
-    learn = fit_head(encoder_learner(labelled, encoder), C=.1)
-    with learn.no_bar(), learn.no_logging(): fitted = learn.validate(dl=labelled.test_dl(test, with_labels=True))[1]
-    y, y_new = labelled.train_ds.y, test.labels
-    x, x_new = (embed(encoder, labelled, s) for s in (samples.by_split()['train'], test))
+    for b in list(labeled.train) * 3: encoder(b[0])               # batch normalisation has seen the data, as after pretraining
+    learn = fit_head(encoder_learner(labeled, encoder), C=.1)
+    with learn.no_bar(), learn.no_logging(): fitted = learn.validate(dl=labeled.test_dl(test, with_labels=True))[1]
+    y, y_new = labeled.train_ds.y, test.labels
+    x, x_new = (embed(encoder, labeled, s) for s in (samples.by_split()['train'], test))
     assert abs(fitted - linear_probe(x, y, x_new, y_new, C=.1)) < .01 and fitted > .5
     rows = draw_labels(y, 100)
-    scores = [fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-4, 2, head=h) for h in ('fresh', 'fitted')]
+    scores = [fine_tune_score(encoder, labeled, rows, labeled.test_dl(test), 1e-4, 2, head=h)['accuracy'] for h in ('fresh', 'fitted')]
     assert scores[1] > scores[0] + .2                              # two small steps leave it where it was
-    with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labelled, rows, labelled.test_dl(test), 1e-3, head='new')
+    with pytest.raises(DataError, match='head='): fine_tune_score(encoder, labeled, rows, labeled.test_dl(test), 1e-3, head='new')
 
 def test_a_fitted_head_leaves_constant_features_alone(samples):
-    from pretrain_notes.transfer.compare import fit_head
+    from pretrain_notes.transfer.recipes import fit_head
     class Constant(torch.nn.Module):
         def __init__(self): super().__init__(); self.encoder = make_encoder(size=8, width=8)
         def forward(self, x): x = self.encoder(x); return torch.cat([x, x.new_full((len(x), 4), 1.7)], 1)
@@ -464,22 +481,22 @@ def test_a_fitted_head_leaves_constant_features_alone(samples):
 def test_callbacks_of_a_comparison(samples, parts):
     from fastai.callback.mixup import MixUp
     from pretrain_notes.transfer.compare import compare_transfer
-    labelled = samples.dataloaders(bs=50, device='cpu')
-    t = compare_transfer(labelled, labelled.test_dl(parts['test']), dict(a=lambda s: make_encoder(size=8, width=8)), 40, 2, lrs=(5e-3,), steps=4,
+    labeled = samples.dataloaders(bs=50, device='cpu')
+    t = compare_transfer(labeled, labeled.test_dl(parts['test']), dict(a=lambda s: make_encoder(size=8, width=8)), 40, 2, lrs=(5e-3,), steps=4,
         cbs=MixUp(.4), wd=.1)
     assert len(t.scores) == 2 and 'lr' in t.table() and 'head' in t.table()
-    with pytest.raises(DataError, match='leave metrics out'): compare_transfer(labelled, None, dict(a=lambda s: make_encoder(size=8)), 40, metrics=[])
-    with pytest.raises(DataError, match='nothing to choose'): compare_transfer(labelled, None, dict(a=None), 40, heads=())
+    with pytest.raises(DataError, match='leave metrics out'): compare_transfer(labeled, None, dict(a=lambda s: make_encoder(size=8)), 40, metrics=[])
+    with pytest.raises(DataError, match='nothing to choose'): compare_transfer(labeled, None, dict(a=None), 40, heads=())
 
 
 def test_one_draw_repeated_has_no_interval(samples, parts, plain):
     "All labels and encoders that are not made anew: every draw is the same, which is one draw."
     from pretrain_notes.transfer.compare import label_efficiency
-    labelled = samples.dataloaders(bs=50, device='cpu')
+    labeled = samples.dataloaders(bs=50, device='cpu')
     set_seed(0)
     a, b = make_encoder(size=8, width=8), make_encoder(size=8, width=16)
-    r = label_efficiency(labelled, labelled.test_dl(parts['test']), dict(a=lambda s: a, b=lambda s: b), shares=(.05, 1.), draws=3, how='knn')
+    r = label_efficiency(labeled, labeled.test_dl(parts['test']), dict(a=lambda s: a, b=lambda s: b), shares=(.05, 1.), seeds=3, how='knn')
     d = r.differences()
     assert d.pairs.tolist() == [3, 1] and d.low.isna().tolist() == [False, True] and 'one draw only' in r.statement() and r.plot()
-    c = compare_probes(dict(a=a, b=b), plain, parts['train'], parts['test'], len(parts['train']), draws=3, how='knn')
-    assert np.isnan(c.table().loc['b', 'low']) and 'one draw only' in c.statement()
+    c = compare_probes(dict(a=a, b=b), plain, parts['train'], parts['test'], len(parts['train']), seeds=3, how='knn')
+    assert np.isnan(c.differences().loc['b', 'low']) and 'one draw only' in c.statement()

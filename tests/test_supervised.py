@@ -6,7 +6,8 @@ from fastai.torch_core import TensorImage, set_seed
 
 from pretrain_notes.datasets import digits
 from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
-from pretrain_notes.pretrain.objective import encoder_learner, pretrain_learner
+from pretrain_notes.transfer.recipes import encoder_learner
+from pretrain_notes.pretrain.objective import pretrain_learner
 from pretrain_notes.base import DataError
 from pretrain_notes.pretrain.supervised import (MLP, FastEncoder, HardExamples, RandomShift, Supervised, keras_init, mlp_learner, shifted_preds,
                                        torch_opt)

@@ -6,7 +6,7 @@ torch = pytest.importorskip('torch')
 from torch import nn
 from fastai.torch_core import set_seed
 from pretrain_notes.datasets import digits
-from pretrain_notes.pretrain.objective import make_encoder
+from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.base import DataError, write_json
 from pretrain_notes.pretrain.weights import load_encoder, read_tensors, save_encoder, write_tensors
 

@@ -1,4 +1,4 @@
-"""Hide three quarters of a picture and ask for the rest: a small vision transformer, for pictures of any size and in grey
+"""Hide three quarters of a picture and ask for the rest: a small vision transformer, for pictures of any size and in gray
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.masked.html.md"""
 
@@ -12,9 +12,10 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 
-from .autoencoder import show_rows
-from .objective import Objective, make_encoder
 from ..base import DataError
+from .autoencoder import show_rows
+from .encoders import evaluating, make_encoder
+from .objective import Objective
 
 # %% ../../nbs/350_pretrain.masked.ipynb #a6aa6eeb
 def to_patches(
@@ -37,7 +38,7 @@ def from_patches(
 
 def sincos_positions(
     grid:tuple, # patches in a column, patches in a row
-    width:int # numbers a position, a multiple of 4
+    width:int # numbers per position, a multiple of 4
 )->torch.Tensor: # (1, patches, width)
     "Fixed positions: sines and cosines of row and column at several frequencies"
     if width % 4: raise DataError(f'width={width} must be a multiple of 4: sine and cosine of row and column')
@@ -47,6 +48,7 @@ def sincos_positions(
 
 # %% ../../nbs/350_pretrain.masked.ipynb #a5222a1b
 def _no_fit(h, w, p):
+    "A message that names the patches that would fit"
     fit = [k for k in range(2, min(h, w)) if h % k == 0 and w % k == 0]
     advice = f'use patch={" or ".join(map(str, fit[:4]))}, or ' if fit else ''
     return f'images of {h} x {w} pixels cannot be cut into patches of {p}: {advice}load them with another size, a multiple of the patch'
@@ -70,6 +72,7 @@ def vit_encoder(
     return _glorot(encoder)
 
 def _glorot(model):
+    "Linear layers that start by their own width"
     for m in model.modules():
         if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
     return model
@@ -106,10 +109,10 @@ class MaskedAutoencoder(Objective):
         self.token = nn.Parameter(torch.randn(1, 1, w) * .02)
         self.register_buffer('positions', sincos_positions(self.grid, w))
 
-# %% ../../nbs/350_pretrain.masked.ipynb #b69dfa61
+# %% ../../nbs/350_pretrain.masked.ipynb #39c59d38
 @patch
 def encode(self:MaskedAutoencoder,
-    x, # normalised images (n, c, h, w)
+    x, # normalized images (n, c, h, w)
     keep # numbers of the visible patches (n, visible)
 )->torch.Tensor: # (n, visible, encoder's width)
     "The encoder on visible patches only"
@@ -129,20 +132,28 @@ def guess(self:MaskedAutoencoder,
     everywhere = self.token.to(seen).expand(len(seen), self.positions.shape[1], -1)
     return self.leave(self.decoder(everywhere.scatter(1, _spread(keep, seen), seen) + self.positions))
 
-# %% ../../nbs/350_pretrain.masked.ipynb #cb449b31
-def _spread(i, like): return i[..., None].expand(-1, -1, like.shape[-1])
-def _take(tokens, keep): return tokens.gather(1, _spread(keep, tokens))
+# %% ../../nbs/350_pretrain.masked.ipynb #f3c5ed3f
+def _spread(i, like):
+    "Numbers of patches, repeated for each number of a token"
+    return i[..., None].expand(-1, -1, like.shape[-1])
+def _take(tokens, keep):
+    "The tokens of some patches"
+    return tokens.gather(1, _spread(keep, tokens))
 
 @patch
-def hide(self:MaskedAutoencoder, x):
-    "Another random choice of visible patches for each image: their numbers, and 1 for each hidden patch (n, patches)"
+def hide(self:MaskedAutoencoder,
+    x # images (n, c, h, w)
+)->tuple: # numbers of the visible patches (n, visible), and 1 for each hidden patch (n, patches)
+    "Another random choice of visible patches for each image"
     n, many = len(x), self.positions.shape[1]
     keep = torch.rand(n, many, device=x.device).argsort(1)[:, :min(many - 1, max(1, round(many * (1 - self.mask))))]
     return keep, torch.ones(n, many, device=x.device).scatter(1, keep, 0.)
 
 @patch
-def target(self:MaskedAutoencoder, x):
-    "What is to be guessed, and the mean and standard deviation by which it was normalised"
+def target(self:MaskedAutoencoder,
+    x # normalized images (n, c, h, w)
+)->tuple: # patches (n, patches, pixels), and the mean and standard deviation by which they were normalized
+    "What is to be guessed"
     p = to_patches(x, self.patch)
     if not self.normalize: return p, 0., 1.
     mean, std = p.mean(-1, keepdim=True), (p.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
@@ -166,15 +177,15 @@ def loss(self:MaskedAutoencoder, outputs, *yb):
 @torch.no_grad()
 def show_masked(
     objective:MaskedAutoencoder, # a trained masked autoencoder
-    x, # a batch of normalised images
+    x, # a batch of normalized images
     max_n:int=10 # how many
 ): # a matplotlib Figure: masked, drawn, original
     "What a masked autoencoder makes of what it does not see"
-    was, x = objective.training, x[:max_n].as_subclass(torch.Tensor)
-    keep, hidden = objective.eval().hide(x)
-    _, mean, std = objective.target(x)
-    drawn = objective.guess(objective.encode(x, keep), keep) * std + mean
-    objective.train(was)
-    real, hidden, grey = to_patches(x, objective.patch), hidden[..., None], (x.min() + x.max()) / 2
-    rows = dict(masked=real * (1 - hidden) + grey * hidden, drawn=real * (1 - hidden) + drawn * hidden, original=real)
+    x = x[:max_n].as_subclass(torch.Tensor)
+    with evaluating(objective):
+        keep, hidden = objective.hide(x)
+        _, mean, std = objective.target(x)
+        drawn = objective.guess(objective.encode(x, keep), keep) * std + mean
+    real, hidden, gray = to_patches(x, objective.patch), hidden[..., None], (x.min() + x.max()) / 2
+    rows = dict(masked=real * (1 - hidden) + gray * hidden, drawn=real * (1 - hidden) + drawn * hidden, original=real)
     return show_rows({n: from_patches(p, x.shape[1], objective.grid) for n, p in rows.items()})

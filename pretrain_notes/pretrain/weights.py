@@ -17,7 +17,8 @@ from torch import nn
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 
-from .objective import ProbeComparison, SmallEncoder, _first_conv, make_encoder
+from .probes import PairedScores
+from .encoders import SmallEncoder, first_conv, make_encoder
 from ..base import DataError, write_json
 from ..samples import Samples
 
@@ -100,7 +101,7 @@ def _recipe_of(encoder):
     recipe, cfg = getattr(encoder, 'recipe', None), getattr(encoder, 'pretrained_cfg', None)
     if recipe is None and cfg:
         recipe = dict(library='timm', architecture=cfg['architecture'],
-            args=dict(in_chans=_first_conv(encoder)[1].in_channels, num_classes=0), small_stem=False)
+            args=dict(in_chans=first_conv(encoder)[1].in_channels, num_classes=0), small_stem=False)
     try:
         if recipe and _remade(recipe, encoder): return recipe
     except DataError: pass
@@ -133,7 +134,7 @@ def _torchvision_code(recipe, encoder):
         if recipe['architecture'] in ('googlenet', 'inception_v3') else {})
     heads = [n for n, m in get_model(recipe['architecture'], **args).named_modules() if isinstance(m, nn.Linear)]
     head, name = (heads[-1], 'Identity()') if heads else ('classifier', 'AdaptiveAvgPool2d(1)')
-    first, conv = _first_conv(encoder)
+    first, conv = first_conv(encoder)
     text = ''.join(f', {k}={v!r}' for k, v in args.items())
     return (f"import torch, torchvision\n\nencoder = "
             f"torchvision.models.get_model({recipe['architecture']!r}{text})\nencoder.set_submodule({head!r}, torch.nn.{name})\n"
@@ -159,7 +160,7 @@ def _normalisation(dls):
 
 def _config(recipe, encoder, dls):
     size = list(dls.valid.one_batch()[0].shape[1:]) if dls is not None else None
-    stats, head = _normalisation(dls), _first_conv(encoder)
+    stats, head = _normalisation(dls), first_conv(encoder)
     input_ = (dict(input_size=size) if size else {}) | (dict(mean=stats[0], std=stats[1]) if stats else {})
     config = dict(architecture=recipe['architecture'], num_classes=0, pretrain_notes=recipe | input_)
     if recipe['library'] != 'timm' or recipe['small_stem']: return config                                # not for timm to load
@@ -179,14 +180,14 @@ def _data_lines(data):
 
 def _probe_lines(probes):
     if probes is None: return ['*Not stated.*']
-    if not isinstance(probes, ProbeComparison):
+    if not isinstance(probes, PairedScores):
         value = lambda v: _line(v) if isinstance(v, str) else f'{v:.4g}'
         return ['| probe | value |', '|---|---|', *(f'| {_line(k)} | {value(v)} |' for k, v in probes.items())]
-    rows = [f'| {_line(n)} | {r["mean"]:.3f} | {r.sd:.3f} | ' + (f'{r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})'
-        if r.difference == r.difference else '') + ' |' for n, r in probes.table().iterrows()]
-    draws = probes.scores.draw.unique()
-    return [f'Accuracy of a {probes.how} probe on {probes.n_labels} labelled samples, mean of {len(draws)} draws (seeds {draws.min()} to '
-            f'{draws.max()}); the difference to the first in points, with its 95 % interval:', '',
+    d, seeds = probes.differences(), probes.scores.seed.unique()
+    apart = {a: f'{r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})' for a, r in d.iterrows()}
+    rows = [f'| {_line(a)} | {r["mean"]:.3f} | {r.sd:.3f} | {apart.get(a, "")} |' for a, r in probes.table().iterrows()]
+    return [f'Accuracy of a {probes.how} probe on {probes.n_labels[0]} labeled samples, mean of {len(seeds)} draws (seeds {seeds.min()} to '
+            f'{seeds.max()}); the difference to the first in points, with its 95 % interval:', '',
             '| encoder | mean | sd | difference |', '|---|---|---|---|', *rows]
 
 # %% ../../nbs/380_pretrain.weights.ipynb #f980515e
@@ -216,7 +217,7 @@ def save_encoder(
     encoder, # a module, or the `Learner` that pretrained it
     dls=None, # loaders with the size and normalisation it was trained with; those of the Learner
     data:Samples=None, # what it was pretrained on, for the card
-    probes=None, # a `ProbeComparison`, or a dict of figures
+    probes=None, # a `PairedScores`, or a dict of figures
     objective:str=None, # name of the objective; that of the Learner
     epochs:int=None, # how long; as the Learner recorded
     license:str=None # of the weights, as the Hub spells it: 'mit', 'apache-2.0', ...
