@@ -45,7 +45,8 @@ class Autoencoder(Objective):
         mask:float=.25 # share of pixels that are set to zero, at least 0 and below 1
     ):
         super().__init__(encoder)
-        if noise < 0 or not 0 <= mask < 1: raise DataError(f'noise={noise} must not be negative, and mask={mask} must be at least 0 and below 1')
+        if noise < 0: raise DataError(f'noise={noise} must not be negative')
+        if not 0 <= mask < 1: raise DataError(f'mask={mask} must be at least 0 and below 1')
         self.noise, self.mask = noise, mask
 
     def build(self, n, x): self.decoder = Decoder(n, x.shape[1], tuple(x.shape[-2:]))
@@ -61,7 +62,7 @@ class Autoencoder(Objective):
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #eac5248b
 @patch
 def damage(self:Autoencoder,
-    x # a batch of normalised images
+    x # a batch of normalized images
 ): # the same shape
     "Add noise, then set some pixels to zero, in all channels at once"
     if self.noise: x = x + torch.randn_like(x) * self.noise
@@ -128,7 +129,7 @@ class VAE(Autoencoder):
         made, x, mean, log_var = outputs
         error = F.mse_loss(made, x, reduction='none').flatten(1)
         self.parts = dict(mse=error.mean(1), kl=_kl(mean, log_var).sum(1))
-        return (error.sum(1) / 2 + self.beta * self.parts['kl']).mean() / error.shape[1]        # a pixel: learning rates stay what they were
+        return (error.sum(1) / 2 + self.beta * self.parts['kl']).mean() / error.shape[1]     # per pixel: learning rates stay what they were
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #1d2db6c2
 def _kl(mean, log_var):

@@ -97,17 +97,23 @@ class MaskedAutoencoder(Objective):
         if self._given and self._given[0] is None: self._given = [vit_encoder(x.shape[1], tuple(x.shape[-2:]), self.patch)]
         return super().setup(x)
 
-    def build(self, n, x):
-        if not (hasattr(self.encoder, 'patch_embed') and hasattr(self.encoder, '_pos_embed')):
-            raise DataError(f'{type(self.encoder).__name__} does not read patches: give a timm VisionTransformer, or None')
-        from timm.models.vision_transformer import Block
-        cut, w = self.encoder.patch_embed, self.width
-        self.patch, self.grid = cut.patch_size[0], tuple(cut.grid_size)
-        self.enter, self.leave = nn.Linear(self.encoder.embed_dim, w), nn.Linear(w, self.patch**2 * x.shape[1])
-        self.decoder = nn.Sequential(*[Block(w, max(1, w // 16), qkv_bias=True) for _ in range(self.depth)], nn.LayerNorm(w))
-        for m in (self.enter, self.leave, self.decoder): _glorot(m)
-        self.token = nn.Parameter(torch.randn(1, 1, w) * .02)
-        self.register_buffer('positions', sincos_positions(self.grid, w))
+# %% ../../nbs/350_pretrain.masked.ipynb #d451104d
+@patch
+def build(self:MaskedAutoencoder,
+    n:int, # features of an image
+    x # images (n, c, h, w)
+):
+    "The decoder, its mask token and its positions"
+    if not (hasattr(self.encoder, 'patch_embed') and hasattr(self.encoder, '_pos_embed')):
+        raise DataError(f'{type(self.encoder).__name__} does not read patches: give a timm VisionTransformer, or None')
+    from timm.models.vision_transformer import Block
+    cut, w = self.encoder.patch_embed, self.width
+    self.patch, self.grid = cut.patch_size[0], tuple(cut.grid_size)
+    self.enter, self.leave = nn.Linear(self.encoder.embed_dim, w), nn.Linear(w, self.patch**2 * x.shape[1])
+    self.decoder = nn.Sequential(*[Block(w, max(1, w // 16), qkv_bias=True) for _ in range(self.depth)], nn.LayerNorm(w))
+    for m in (self.enter, self.leave, self.decoder): _glorot(m)
+    self.token = nn.Parameter(torch.randn(1, 1, w) * .02)
+    self.register_buffer('positions', sincos_positions(self.grid, w))
 
 # %% ../../nbs/350_pretrain.masked.ipynb #39c59d38
 @patch
@@ -161,13 +167,20 @@ def target(self:MaskedAutoencoder,
 
 # %% ../../nbs/350_pretrain.masked.ipynb #9f826397
 @patch
-def forward(self:MaskedAutoencoder, x):
+def forward(self:MaskedAutoencoder,
+    x # normalized images (n, c, h, w)
+)->tuple: # guessed patches, the images, and 1 for each hidden patch
+    "Hide, encode, guess"
     x = x.as_subclass(torch.Tensor)
     keep, hidden = self.hide(x)
     return self.guess(self.encode(x, keep), keep), x, hidden
 
 @patch
-def loss(self:MaskedAutoencoder, outputs, *yb):
+def loss(self:MaskedAutoencoder,
+    outputs, # of `forward`
+    *yb # not used
+)->torch.Tensor: # one number
+    "Mean squared error of the hidden patches"
     guessed, x, hidden = outputs
     error = (guessed.float() - self.target(x)[0]).square().mean(-1)
     self.parts['mse'] = (error * hidden).sum(1) / hidden.sum(1)

@@ -225,7 +225,7 @@ def differences(self:PairedScores): # DataFrame: difference, low, high, pairs; n
     out = pd.DataFrame(list(rows.values()), at, ['difference', 'low', 'high', 'pairs'])
     return out if len(self.n_labels) > 1 else out.droplevel('n_labels')
 
-# %% ../../nbs/310_pretrain.probes.ipynb #d47690a2
+# %% ../../nbs/310_pretrain.probes.ipynb #680e3c5a
 @patch
 def statement(self:PairedScores)->str: # one sentence per arm and number of labels
     "What the differences say, in words"
@@ -236,11 +236,14 @@ def statement(self:PairedScores)->str: # one sentence per arm and number of labe
                     f'{r.low:+.1f} to {r.high:+.1f}, {r.pairs} paired seeds): {in_words(r)}.' for r in d.itertuples())
 
 @patch
+def __repr__(self:PairedScores): return self.statement()
+
+@patch
 def _repr_html_(self:PairedScores):
     d = self.differences()
     return self.table().join(d).to_html(float_format='%.3g', na_rep='') + f'<p>{self.statement()}</p>'
 
-# %% ../../nbs/310_pretrain.probes.ipynb #cd9e4436
+# %% ../../nbs/310_pretrain.probes.ipynb #3622666a
 def _plot_seeds(ax, r):
     "Each seed as a line between arms"
     wide = r.scores.pivot(index='seed', columns='arm', values='accuracy')[r.arms] * 100
@@ -263,7 +266,9 @@ def _plot_differences(ax, r):
         else: ax.errorbar(y, [i - 1], xerr=err, fmt='o', capsize=4, color='tab:blue')
     title = f'minus {r.baseline}, 95 % intervals'
     if several: ax.axhline(0, color='k', lw=.8); ax.set(xscale='log', xlabel='labels', ylabel='points', title=title)
-    else: ax.axvline(0, color='k', lw=.8); ax.set(yticks=range(len(d)), yticklabels=d.index, ylim=(-.7, len(d) - .3), xlabel='points', title=title)
+    else:
+        ax.axvline(0, color='k', lw=.8)
+        ax.set(yticks=range(len(d)), yticklabels=d.index, ylim=(-.7, len(d) - .3), xlabel='points', title=title)
 
 # %% ../../nbs/310_pretrain.probes.ipynb #c3177c54
 @patch

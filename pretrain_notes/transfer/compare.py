@@ -42,13 +42,14 @@ class Plan:
         self.options = [dict(lr=lr, head=h) for lr, h in itertools.product(np.atleast_1d(lrs).tolist(), L(heads))]
         if not self.options: raise DataError('there is nothing to choose from: give at least one learning rate and one head')
 
-# %% ../../nbs/410_transfer.compare.ipynb #17571b4c
+# %% ../../nbs/410_transfer.compare.ipynb #a9fc0842
 @patch
 def __repr__(self:Plan):
     labels, some = ', '.join(f'{n:,}' for n in self.n_labels), lambda n, what: f'{n} {what}{"s" * (n != 1)}'
     if self.how != 'fine_tune': return f'Plan: {self.how} probe with {labels} labels, {some(self.seeds, "seed")}'
     length = f'{", ".join(map(str, self.steps))} steps' + (f' and {some(self.epochs, "epoch")} at least' if self.epochs else '')
-    chosen = f'; the best of {len(self.options)} options is chosen on {some(self.tune_seeds, "other seed")}' if len(self.options) > 1 else ''
+    many = len(self.options)
+    chosen = f'; the best of {many} options is chosen on {some(self.tune_seeds, "other seed")}' if many > 1 else ''
     return f'Plan: fine-tuning with {labels} labels, {some(self.seeds, "seed")}, {length}{chosen}'
 
 # %% ../../nbs/410_transfer.compare.ipynb #f4bfbbcf

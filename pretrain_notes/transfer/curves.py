@@ -27,6 +27,7 @@ class TimeToAccuracy:
         "Mean accuracy and CPU seconds of each arm at each budget of steps"
         return self.scores.groupby(['arm', 'steps'], sort=False)[['accuracy', 'seconds']].mean()
 
+    def __repr__(self): return repr(self.table())
     def _repr_html_(self): return self.table().to_html(float_format='%.3g')
 
 # %% ../../nbs/430_transfer.curves.ipynb #47ea3f3e
