@@ -49,7 +49,7 @@ def cap_rows(
     seed:int=0 # of the draw
 )->Samples: # at most so many of each split
     "Leave out rows, class by class in proportion, where a split has more than its cap"
-    from pretrain_notes.pretrain.objective import draw_labels
+    from pretrain_notes.pretrain.probes import draw_labels
     keep = np.ones(len(samples), bool)
     for s, cap in caps.items():
         rows = np.flatnonzero(np.array(samples['split'].to_pylist()) == s)
@@ -244,7 +244,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
 def _classify(folder, read, seed, cap=3_000):
     "Stage 5: tree, SVM and net on the same folds"
     from pretrain_notes.classify.compare import compare_classifiers
-    from pretrain_notes.pretrain.objective import draw_labels
+    from pretrain_notes.pretrain.probes import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -255,7 +255,7 @@ def _classify(folder, read, seed, cap=3_000):
 # %% ../nbs/900_tour.ipynb #706ecf96
 def _encoder(read, seed):
     from fastai.torch_core import set_seed
-    from pretrain_notes.pretrain.objective import make_encoder
+    from pretrain_notes.pretrain.encoders import make_encoder
     set_seed(seed)
     return make_encoder(c_in=1 if read['mode'] == 'L' else 3, size=read['side'])
 
@@ -320,8 +320,8 @@ def _pretrain(folder, read, autoencoder, simclr, seed):
 # %% ../nbs/900_tour.ipynb #5961e960
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
     "kNN and linear probe of each encoder, and a map of each"
-    from pretrain_notes.pretrain.objective import embed, knn_probe, linear_probe, plot_embedding
-    from pretrain_notes.pretrain.objective import draw_labels
+    from pretrain_notes.pretrain.probes import embed, knn_probe, linear_probe, plot_embedding
+    from pretrain_notes.pretrain.probes import draw_labels
     by = samples.by_split()
     few, new = (p[draw_labels(p.labels, min(n, len(p)), seed)] for p, n in ((by['train'], n_fit), (by['valid'], n_score)))
     fig, axs = _axes(9, 3.2, 1, len(encoders))

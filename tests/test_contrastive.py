@@ -9,7 +9,9 @@ from fastai.torch_core import set_seed
 from pretrain_notes.pretrain.contrastive import BYOL, BarlowTwins, MomentumSchedule, SimCLR, VICReg, barlow_twins, byol, nt_xent, vicreg
 from pretrain_notes.datasets import load_samples
 from pretrain_notes.batch.loaders import Augment
-from pretrain_notes.pretrain.objective import CollapseWatch, SmallEncoder, pretrain_learner
+from pretrain_notes.pretrain.watch import CollapseWatch
+from pretrain_notes.pretrain.encoders import SmallEncoder
+from pretrain_notes.pretrain.objective import pretrain_learner
 from pretrain_notes.base import DataError
 
 torch.set_num_threads(1)

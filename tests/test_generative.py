@@ -9,7 +9,8 @@ from pretrain_notes.pretrain.autoencoder import VAE, Autoencoder, Decoder, show_
 from pretrain_notes.datasets import digits
 from pretrain_notes.pretrain.gan import GAN, Critic, SampleRecorder, frechet_distance, gan_learner
 from pretrain_notes.pretrain.masked import MaskedAutoencoder, from_patches, show_masked, sincos_positions, to_patches, vit_encoder
-from pretrain_notes.pretrain.objective import make_encoder, pretrain_learner
+from pretrain_notes.pretrain.encoders import make_encoder
+from pretrain_notes.pretrain.objective import pretrain_learner
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
 

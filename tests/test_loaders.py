@@ -212,7 +212,8 @@ def test_a_plain_function_augments_training_images_only():
 
 def test_export_leaves_the_images_behind(tmp_path):
     from fastai.learner import load_learner
-    from pretrain_notes.pretrain.objective import encoder_learner, make_encoder
+    from pretrain_notes.transfer.recipes import encoder_learner
+    from pretrain_notes.pretrain.encoders import make_encoder
     s = digits()
     learn = encoder_learner(s.dataloaders(bs=64, augment=Augment(rotate=10), device='cpu'), make_encoder(size=8, width=8))
     learn.export(tmp_path/'learner.pkl')

@@ -6,7 +6,8 @@ from fastai.torch_core import TensorImage, set_seed
 
 from pretrain_notes.datasets import digits
 from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
-from pretrain_notes.pretrain.objective import encoder_learner, pretrain_learner
+from pretrain_notes.transfer.recipes import encoder_learner
+from pretrain_notes.pretrain.objective import pretrain_learner
 from pretrain_notes.base import DataError
 from pretrain_notes.pretrain.supervised import (MLP, FastEncoder, HardExamples, RandomShift, Supervised, keras_init, mlp_learner, shifted_preds,
                                        torch_opt)
@@ -35,7 +36,7 @@ def test_mlp_is_the_net_of_the_texts():
 
 @pytest.mark.parametrize('shape', [(2, 1, 8, 8), (2, 3, 28, 28), (2, 1, 28, 27)])
 def test_mlp_says_what_is_wrong_with_pictures_of_another_size(shape):
-    with pytest.raises(DataError, match='takes 784 numbers a picture, and these pictures have ' + ' x '.join(map(str, shape[1:]))):
+    with pytest.raises(DataError, match='takes 784 numbers per picture, and these pictures have ' + ' x '.join(map(str, shape[1:]))):
         MLP(784, 128, 10)(torch.zeros(shape))
 
 def test_keras_init_is_glorot_uniform():

@@ -6,7 +6,7 @@ torch = pytest.importorskip('torch')
 from torch import nn
 from fastai.torch_core import set_seed
 from pretrain_notes.datasets import digits
-from pretrain_notes.pretrain.objective import make_encoder
+from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.base import DataError, write_json
 from pretrain_notes.pretrain.weights import load_encoder, read_tensors, save_encoder, write_tensors
 
@@ -145,7 +145,7 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     import os
     write_tensors(tmp_path/'a', dict(x=torch.ones(1)))
     monkeypatch.setattr(os, 'replace', lambda *a: (_ for _ in ()).throw(OSError('power cut')))
-    with pytest.raises(OSError): write_tensors(tmp_path/'a', dict(x=torch.zeros(1)))
+    with pytest.raises(DataError, match='cannot be written: power cut'): write_tensors(tmp_path/'a', dict(x=torch.zeros(1)))
     assert read_tensors(tmp_path/'a')[0]['x'] == 1
 
 def test_a_recipe_must_give_the_same_features(tmp_path):
@@ -174,7 +174,7 @@ def test_card_before_weights(tmp_path):
 def test_no_rest_of_a_write_that_failed(tmp_path, monkeypatch):
     import os
     monkeypatch.setattr(os, 'replace', lambda *a: (_ for _ in ()).throw(OSError('power cut')))
-    with pytest.raises(OSError): write_tensors(tmp_path/'a', dict(x=torch.zeros(1)))
+    with pytest.raises(DataError, match='cannot be written: power cut'): write_tensors(tmp_path/'a', dict(x=torch.zeros(1)))
     assert not list(tmp_path.iterdir())
 
 def test_no_header_is_taken_for_a_pickle(tmp_path):

@@ -119,7 +119,7 @@ _fit_recipes = {
 def _fit_learner(dls, width):
     "The net of a recipe"
     from fastai.losses import CrossEntropyLossFlat
-    from pretrain_notes.pretrain.objective import encoder_learner
+    from pretrain_notes.transfer.recipes import encoder_learner
     from pretrain_notes.pretrain.supervised import FastEncoder, mlp_learner, torch_opt
     if width is None: return mlp_learner(dls, (128, 64))
     learn = encoder_learner(dls, FastEncoder(width=width), opt_func=torch_opt())
@@ -133,7 +133,7 @@ def _fit_run(parts, seed, width, n, passes, bs, shift, again):
     from fastai.torch_core import set_seed
     from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
     from pretrain_notes.pretrain.supervised import HardExamples, RandomShift, shifted_preds
-    from pretrain_notes.transfer.compare import NoValidation
+    from pretrain_notes.transfer.recipes import NoValidation
     set_seed(seed)
     start = time.process_time()
     train, test = (ImageTensors(torch.tensor(x)[:, None], torch.tensor(y), list(range(10))) for x, y in parts.values())

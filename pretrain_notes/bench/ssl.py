@@ -49,7 +49,7 @@ def _ours(data, seed, width=16, epochs=5, views=_views):
     from pretrain_notes.pretrain.contrastive import SimCLR
     from pretrain_notes.batch.loaders import ImageTensors, tensor_dataloaders
     from pretrain_notes.pretrain.objective import pretrain_learner
-    from pretrain_notes.transfer.compare import NoValidation
+    from pretrain_notes.transfer.recipes import NoValidation
     objective = SimCLR(_fresh(seed, width))
     set_seed(seed)
     start = time.process_time()
@@ -149,7 +149,7 @@ def _few_labels(self:BenchResult, frozen, tuned, part, width, labels=100):
 # %% ../../nbs/840_bench.ssl.ipynb #4e2a6f32
 def _time(data, part, encoders, width, cost, labels=100):
     "Accuracy over CPU seconds, from scratch and pretrained"
-    from pretrain_notes.transfer.compare import time_to_accuracy
+    from pretrain_notes.transfer.curves import time_to_accuracy
     return time_to_accuracy(*_labelled(data, part), _arms(encoders, width, 'from scratch'), labels, budgets=(2, 10, 30, 100, 300, 1000),
         draws=5, cost=dict(SimCLR=cost), **_tuning())
 
@@ -191,7 +191,7 @@ def _objectives(flip):
     from pretrain_notes.pretrain.contrastive import BYOL, BarlowTwins, MomentumSchedule, SimCLR, VICReg
     from pretrain_notes.pretrain.gan import GAN, Critic, gan_learner
     from pretrain_notes.pretrain.masked import MaskedAutoencoder, vit_encoder
-    from pretrain_notes.pretrain.objective import make_encoder
+    from pretrain_notes.pretrain.encoders import make_encoder
     rebuild = lambda make: dict(make=make, bs=128, lr=5e-3)
     views = simclr_augment(strength=.5, scale=(.3, 1.), blur=0., flip=flip)
     compare = lambda make, **kw: dict(make=make, bs=256, lr=1e-2, views=2, augment=views) | kw
@@ -208,7 +208,7 @@ def _pretrained(train, seed, make, bs, lr, epochs=5, learner=None, cbs=(), views
     "CPU seconds of training an objective, and its encoder"
     from fastai.torch_core import set_seed
     from pretrain_notes.pretrain.objective import pretrain_learner
-    from pretrain_notes.transfer.compare import NoValidation
+    from pretrain_notes.transfer.recipes import NoValidation
     set_seed(seed)
     dls = train.dataloaders(label=None, bs=bs, views=views, augment=augment, device='cpu')
     start = time.process_time()
@@ -220,7 +220,7 @@ def _pretrained(train, seed, make, bs, lr, epochs=5, learner=None, cbs=(), views
 def _rank(name, seeds, n=10_000):
     "Rows of the linear probe of all objectives on a set"
     from pretrain_notes.datasets import load_samples
-    from pretrain_notes.pretrain.objective import compare_probes
+    from pretrain_notes.pretrain.probes import compare_probes
     by, rows = load_samples(name).by_split(), []
     train, test = by['train'][:n], by['test']
     for family, (untrained, objectives) in _objectives(0. if name == 'mnist' else .5).items():       # a mirrored digit is another

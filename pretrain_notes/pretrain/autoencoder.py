@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
-from .objective import Objective
 from ..base import DataError
+from .encoders import evaluating
+from .objective import Objective
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #e7392e3b
 class Decoder(nn.Module):
@@ -34,17 +35,18 @@ class Decoder(nn.Module):
         x = self.project(z).view(-1, 2 * self.width, *self.small)
         return self.layers(x)[..., :self.size[0], :self.size[1]]
 
-# %% ../../nbs/330_pretrain.autoencoder.ipynb #6ca53c9c
+# %% ../../nbs/330_pretrain.autoencoder.ipynb #9ecfc0ae
 class Autoencoder(Objective):
     "Denoising autoencoder (Vincent et al. 2008): reconstruct the image from a damaged copy; a plain one with noise=0, mask=0"
     part_names = ('mse',)
     def __init__(self,
         encoder='small', # images to features, or a name for `make_encoder`
-        noise:float=.5, # standard deviation of the noise, on normalised images; 0: none
-        mask:float=.25 # share of pixels that are set to zero, 0..1 without 1
+        noise:float=.5, # standard deviation of the noise, on normalized images; 0: none
+        mask:float=.25 # share of pixels that are set to zero, at least 0 and below 1
     ):
         super().__init__(encoder)
-        if noise < 0 or not 0 <= mask < 1: raise DataError(f'noise={noise} must not be negative, and mask={mask} must be at least 0 and below 1')
+        if noise < 0: raise DataError(f'noise={noise} must not be negative')
+        if not 0 <= mask < 1: raise DataError(f'mask={mask} must be at least 0 and below 1')
         self.noise, self.mask = noise, mask
 
     def build(self, n, x): self.decoder = Decoder(n, x.shape[1], tuple(x.shape[-2:]))
@@ -60,7 +62,7 @@ class Autoencoder(Objective):
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #eac5248b
 @patch
 def damage(self:Autoencoder,
-    x # a batch of normalised images
+    x # a batch of normalized images
 ): # the same shape
     "Add noise, then set some pixels to zero, in all channels at once"
     if self.noise: x = x + torch.randn_like(x) * self.noise
@@ -68,7 +70,7 @@ def damage(self:Autoencoder,
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #389ae010
 def _picture(im, lo, hi):
-    "A normalised image (c, h, w) for matplotlib, lo black and hi white; other than 3 channels are drawn in grey"
+    "A normalized image (c, h, w) for matplotlib, lo black and hi white; other than 3 channels are drawn in gray"
     im = ((im.detach().float().cpu() - lo) / max(hi - lo, 1e-8)).clamp(0, 1)
     return im.permute(1, 2, 0).numpy() if len(im) == 3 else im.mean(0)[..., None].expand(-1, -1, 3).numpy()
 
@@ -76,7 +78,7 @@ def show_rows(
     rows, # dict, name of the row -> images (n, c, h, w); or a list of them
     like=None # images whose range is black to white; None: the last row
 ): # a matplotlib Figure
-    "Rows of normalised images, one scale for all"
+    "Rows of normalized images, one scale for all"
     import matplotlib.pyplot as plt
     rows = list(rows.items()) if isinstance(rows, dict) else [('', r) for r in rows]
     like = rows[-1][1] if like is None else like
@@ -93,15 +95,14 @@ def show_rows(
 @torch.no_grad()
 def show_reconstructions(
     objective:Autoencoder, # a trained autoencoder
-    x, # a batch of normalised images
+    x, # a batch of normalized images
     max_n:int=10 # how many
 ): # a matplotlib Figure: damaged, reconstructed, original
     "What an autoencoder makes of damaged images"
-    was = objective.training
     x = x[:max_n].as_subclass(torch.Tensor)
-    shown = objective.eval().damage(x)
-    rows = dict(damaged=shown, drawn=objective.reconstruct(shown), original=x)
-    objective.train(was)
+    with evaluating(objective):
+        shown = objective.damage(x)
+        rows = dict(damaged=shown, drawn=objective.reconstruct(shown), original=x)
     if shown is x: del rows['damaged']
     return show_rows(rows)
 
@@ -128,14 +129,16 @@ class VAE(Autoencoder):
         made, x, mean, log_var = outputs
         error = F.mse_loss(made, x, reduction='none').flatten(1)
         self.parts = dict(mse=error.mean(1), kl=_kl(mean, log_var).sum(1))
-        return (error.sum(1) / 2 + self.beta * self.parts['kl']).mean() / error.shape[1]        # a pixel: learning rates stay what they were
+        return (error.sum(1) / 2 + self.beta * self.parts['kl']).mean() / error.shape[1]     # per pixel: learning rates stay what they were
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #1d2db6c2
-def _kl(mean, log_var): return (mean**2 + log_var.exp() - 1 - log_var) / 2
+def _kl(mean, log_var):
+    "Divergence of each latent number from the prior, in nats"
+    return (mean**2 + log_var.exp() - 1 - log_var) / 2
 
 @patch
 def posterior(self:VAE,
-    x # a batch of normalised images
+    x # a batch of normalized images
 )->tuple: # means (n, dim) and logarithms of the variances (n, dim)
     "The distribution over latent vectors of each image"
     mean, log_var = self.moments(self.encoder(x)).chunk(2, 1)
@@ -144,40 +147,41 @@ def posterior(self:VAE,
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #41a5f6ff
 @patch
 @torch.no_grad()
+def sample(self:Decoder,
+    n:int, # how many
+    seed:int=0 # another seed, other pictures
+)->torch.Tensor: # normalized images (n, c, h, w)
+    "Images from random normal vectors"
+    at, draw = self.project.weight.device, torch.Generator().manual_seed(seed)
+    with evaluating(self): return torch.cat([self(z.to(at)) for z in torch.randn(n, self.project.in_features, generator=draw).split(500)])
+
+@patch
 def sample(self:VAE,
     n:int, # how many
     seed:int=0 # another seed, other pictures
-)->torch.Tensor: # normalised images (n, c, h, w)
+)->torch.Tensor: # normalized images (n, c, h, w)
     "New images, from latent vectors drawn from the prior"
-    at, was = self.moments.weight.device, self.training
-    out = self.eval().decoder(torch.randn(n, self.dim, generator=torch.Generator().manual_seed(seed)).to(at))
-    self.train(was)
-    return out
+    return self.decoder.sample(n, seed)
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #6e7c6d98
 @patch
 @torch.no_grad()
 def walk(self:VAE,
-    a, # normalised images to start from (n, c, h, w)
+    a, # normalized images to start from (n, c, h, w)
     b, # images to arrive at (n, c, h, w)
-    steps:int=10 # pictures a walk, ends included
+    steps:int=10 # pictures per walk, ends included
 )->torch.Tensor: # (n, steps, c, h, w)
     "Decoded pictures on the straight line between the latent means of two images"
-    was = self.training
-    za, zb = (self.eval().posterior(x.as_subclass(torch.Tensor))[0] for x in (a, b))
-    out = torch.stack([self.decoder(torch.lerp(za, zb, float(t))) for t in torch.linspace(0, 1, steps)], 1)
-    self.train(was)
-    return out
+    with evaluating(self):
+        za, zb = (self.posterior(x.as_subclass(torch.Tensor))[0] for x in (a, b))
+        return torch.stack([self.decoder(torch.lerp(za, zb, float(t))) for t in torch.linspace(0, 1, steps)], 1)
 
 # %% ../../nbs/330_pretrain.autoencoder.ipynb #6d2ea73a
 @patch
 @torch.no_grad()
 def active_units(self:VAE,
-    x # normalised images, at least two
+    x # normalized images, at least two
 )->torch.Tensor: # bool (dim,)
     "Which latent numbers say something about the image: variance of their mean above 0.01 (Burda et al. 2016)"
-    if len(x) < 2: raise DataError('one image has no variance: give two at least')
-    was = self.training
-    mean = self.eval().posterior(x.as_subclass(torch.Tensor))[0]
-    self.train(was)
-    return mean.var(0) > .01
+    if len(x) < 2: raise DataError('one image has no variance: give at least two')
+    with evaluating(self): return self.posterior(x.as_subclass(torch.Tensor))[0].var(0) > .01

@@ -71,11 +71,14 @@ def _generators(learn):
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #beb4c0b3
 def _random_state(learn):
+    "All random states that the next epoch depends on"
     kind, key, *rest = np.random.get_state()
     return dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                numpy=(kind, key.tolist(), *rest), python=random.getstate(), own={n: get(g) for n, (g, get, _) in _generators(learn).items()})
+                numpy=(kind, key.tolist(), *rest), python=random.getstate(),
+                own={n: get(g) for n, (g, get, _) in _generators(learn).items()})
 
 def _set_random_state(learn, s):
+    "Put random states back"
     torch.set_rng_state(s['torch'])
     if s['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(s['cuda'][:torch.cuda.device_count()])
     np.random.set_state(s['numpy']); random.setstate(s['python'])
@@ -83,37 +86,46 @@ def _set_random_state(learn, s):
         if n in s['own']: put(g, s['own'][n])
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #c1a7dbbc
-def _plain(v):
-    return v is None or isinstance(v, (bool, int, float)) or (isinstance(v, (list, tuple))
-        and all(map(_plain, v))) or (isinstance(v, dict) and all(isinstance(k, str) and _plain(x) for k, x in v.items()))
+def _is_plain(v):
+    "Whether a value is a number or None, or lists and dicts of these"
+    if isinstance(v, (list, tuple)): return all(map(_is_plain, v))
+    if isinstance(v, dict): return all(isinstance(k, str) and _is_plain(x) for k, x in v.items())
+    return v is None or isinstance(v, (bool, int, float))
 
 def _numbers(o):
     "Plain attributes of a callback, loader, transform or module"
     skip = 'run', 'training', *(k for k in vars(o) if k[0] == '_' and isinstance(o, torch.nn.Module))
-    return {k: deepcopy(v) for k, v in vars(o).items() if _plain(v) and v is not None and k not in skip}
+    return {k: deepcopy(v) for k, v in vars(o).items() if _is_plain(v) and v is not None and k not in skip}
 
-def _counters(learn): return {n: _numbers(o) for n, o in _owners(learn) if not n.startswith('callback Recorder ')}
+def _counters(learn):
+    "Plain attributes of everything but the Recorder"
+    return {n: _numbers(o) for n, o in _owners(learn) if not n.startswith('callback Recorder ')}
 
-def _changed(now, start): return {n: {k: v for k, v in c.items() if k not in start.get(n, {}) or start[n][k] != v} for n, c in now.items()}
+def _changed(now, start):
+    "Those that training changed"
+    return {n: {k: v for k, v in c.items() if k not in start.get(n, {}) or start[n][k] != v} for n, c in now.items()}
 
+# %% ../../nbs/390_pretrain.checkpoint.ipynb #f4007914
 def _set_counters(learn, saved, start):
     "What training changed is as saved, the rest as this training began; numbers go only where numbers are"
     for n, o in _owners(learn):
         for k, v in (start.get(n, {}) | saved.get(n, {})).items():
             old = getattr(o, k, None)
-            if not _plain(v) or not _plain(old): continue
+            if not _is_plain(v) or not _is_plain(old): continue
             if isinstance(old, dict): old.clear(); old.update(v)                # others may hold the same dict
             elif isinstance(old, list): old[:] = v
             else: setattr(o, k, v)
 
 def _history(r):
+    "What the Recorder wrote down"
     if r is None: return None
     val = r.smooth_loss
     return dict(lrs=list(r.lrs), iters=list(r.iters), losses=torch.stack([torch.as_tensor(v) for v in r.losses]) if r.losses else None,
         values=[list(v) for v in r.values], smooth=val.val, count=val.count)
 
-# None: all zero
-def _grads(model): return {n: p.grad if p.grad.any() else None for n, p in model.named_parameters() if p.grad is not None}
+def _grads(model):
+    "Gradients by name; None where all are zero"
+    return {n: p.grad if p.grad.any() else None for n, p in model.named_parameters() if p.grad is not None}
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #1f79859b
 def _hypers(opt): return [dict(h) for h in opt.hypers]
@@ -129,6 +141,7 @@ def _state(learn, start):
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #b6287704
 def _set_state(learn, s, began, start):
+    "Put the whole state back"
     learn.model.load_state_dict(s['model'])
     _set_opt(learn, s['opt'], s['began'] != began)
     for n, p in learn.model.named_parameters():
@@ -139,17 +152,21 @@ def _set_state(learn, s, began, start):
     _set_history(learn, s['history'])
     _set_random_state(learn, s['random'])                       # last: nothing above may use it up
 
+# %% ../../nbs/390_pretrain.checkpoint.ipynb #0c4afd8d
 def _set_opt(learn, sd, changed):
+    "Put the optimizer back; its rates only if they are those that the training began with"
     now, opt = _hypers(learn.opt), learn.opt
     if 'hypers' in sd:
         at = [p.device for p, *_ in opt.all_params()]
         sd = dict(hypers=L(sd['hypers']),
-                  state=[{k: v.to(d, copy=True) if torch.is_tensor(v) else v for k, v in p.items()} for p, d in zip(sd['state'], at, strict=True)])
+                  state=[{k: v.to(d, copy=True) if torch.is_tensor(v) else v for k, v in p.items()}
+                         for p, d in zip(sd['state'], at, strict=True)])
     opt.load_state_dict(sd)
     if changed:
         for k in now[0]: opt.set_hyper(k, [h[k] for h in now])
 
 def _set_history(learn, h):
+    "Put back what the Recorder wrote down"
     r = getattr(learn, 'recorder', None)
     if r is None or h is None: return
     r.lrs, r.iters, r.values = h['lrs'], h['iters'], [L(v) for v in h['values']]
@@ -212,6 +229,7 @@ def _identity(learn):
         configuration=digest(plain), optimizer=type(learn.opt).__name__, epochs=learn.n_epoch, batches=len(train),
         samples=getattr(train, 'n', None), dataset=digest(x.cpu().numpy()) if torch.is_tensor(x) else None)
 
+# %% ../../nbs/390_pretrain.checkpoint.ipynb #8c338cd6
 @patch
 def _files(self:Checkpoint, all=False):
     "Checkpoints of this fit, newest first"
@@ -221,6 +239,7 @@ def _files(self:Checkpoint, all=False):
 
 @patch
 def _remove(self:Checkpoint, files):
+    "Remove checkpoints"
     for p in files: p.unlink(missing_ok=True)
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #ec8aae2f
@@ -228,8 +247,8 @@ def _remove(self:Checkpoint, files):
 def save(self:Checkpoint):
     "Write a checkpoint now; called at the ends of epochs"
     if not all(torch.isfinite(p).all() for p in self.model.parameters()):
-        raise DataError(f'the weights are not finite after epoch {self.epoch + 1}: nothing was saved; ' + (f'the last good checkpoint is '
-            f'{self.last.name}' if self.last else 'lower the learning rate'))
+        advice = f'the last good checkpoint is {self.last.name}' if self.last else 'lower the learning rate'
+        raise DataError(f'the weights are not finite after epoch {self.epoch + 1}: nothing was saved; {advice}')
     tensors = {}
     state = _pack(_state(self.learn, self.start) | dict(began=self.began), tensors)
     self.last = self.folder/f'fit{self.fit_no}-epoch{self.epoch + 1:04}.safetensors'
@@ -251,8 +270,10 @@ def _newest(self:Checkpoint):
         return meta['epoch'], state
     return 0, None
 
+# %% ../../nbs/390_pretrain.checkpoint.ipynb #f2de0cb7
 @patch
 def _same_training(self:Checkpoint, p, meta):
+    "Raises `DataError` where a checkpoint is of another training"
     was = meta.get('identity') if isinstance(meta, dict) else None
     if not isinstance(was, dict) or not isinstance(meta.get('epoch'), int): raise DataError(f'{p.name} is no checkpoint of a training')
     other = [f'{k} {was.get(k)}, now {v}' if not isinstance(v, str) or k in ('objective', 'loss', 'optimizer') else f'another {k}' for k,
@@ -261,8 +282,10 @@ def _same_training(self:Checkpoint, p, meta):
         raise DataError(f'the folder {self.folder.name} holds checkpoints of another training ({"; ".join(other)}): give another folder, '
                         f'or resume=False to start anew')
 
+# %% ../../nbs/390_pretrain.checkpoint.ipynb #00c9a686
 @patch
 def _put_back(self:Checkpoint, f, *args):
+    "Call `f`; raises `DataError` where the state does not fit"
     try: f(*args)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as e:
         raise DataError(f'{self.last.name} does not fit this training: {e}') from e
@@ -276,6 +299,7 @@ def _sit_out(self:Checkpoint):
 
 @patch
 def _go_on(self:Checkpoint):
+    "Take up the state: what follows is trained"
     for c in self.muted: c.run = True
     self._put_back(_set_state, self.learn, self.saved, self.began, self.start)
     self.saved = None

@@ -25,7 +25,7 @@ from ..base import DataError
 def mlp_head(
     *dims # lengths of the vectors: in, hidden ..., out
 )->nn.Sequential: # (n, in) to (n, out)
-    "Linear layers with batch normalisation and ReLU between them: projectors and predictors"
+    "Linear layers with batch normalization and ReLU between them: projectors and predictors"
     hidden = [[nn.Linear(i, o, bias=False), nn.BatchNorm1d(o), nn.ReLU()] for i, o in zip(dims[:-2], dims[1:-1])]
     return nn.Sequential(*sum(hidden, []), nn.Linear(*dims[-2:]))
 
@@ -42,11 +42,14 @@ class TwoViews(Objective):
 
 # %% ../../nbs/341_pretrain.contrastive.ipynb #52181c60
 @patch
-def joined(self:TwoViews, views):
+def joined(self:TwoViews,
+    views # two batches of images (n, c, h, w)
+)->torch.Tensor: # (2n, c, h, w)
     "Both views as one batch; raises `DataError` for another number of views, and in training for a single image"
     name = type(self).__name__
     if len(views) != 2:
-        raise DataError(f'{name} needs two views of each image, the batch has {len(views)}: use dataloaders(label=None, views=2, augment=...)')
+        raise DataError(f'{name} needs two views of each image, the batch has {len(views)}: '
+                        'use dataloaders(label=None, views=2, augment=...)')
     if self.training and len(views[0]) < 2:
         raise DataError(f'{name} compares the images of a batch, and this batch has one: use a larger bs')
     return torch.cat([v.as_subclass(torch.Tensor) for v in views])
@@ -57,7 +60,7 @@ def nt_xent(
     z2, # projections of the second views (n, d)
     temperature:float=.2 # below 1: the nearest others count most
 )->tuple: # (loss of each of the 2n views, whether each found its partner)
-    "Normalised temperature-scaled cross-entropy (Chen et al. 2020, equation 1)"
+    "Normalized temperature-scaled cross-entropy (Chen et al. 2020, equation 1)"
     z, n = F.normalize(torch.cat([z1, z2]).float(), dim=1), len(z1)
     sim = (z @ z.T / temperature).fill_diagonal_(float('-inf'))
     partner = torch.arange(2 * n, device=z.device).roll(n)
@@ -79,7 +82,9 @@ class SimCLR(TwoViews):
         return each.mean()
 
 # %% ../../nbs/341_pretrain.contrastive.ipynb #8b8989ec
-def _off_diagonal(c): return c - torch.diag(c.diagonal())
+def _off_diagonal(c):
+    "A matrix with zeros on its diagonal"
+    return c - torch.diag(c.diagonal())
 
 def barlow_twins(
     z1, # projections of the first views (n, d)
@@ -110,9 +115,9 @@ def vicreg(
 )->tuple: # (invariance, variance, covariance)
     "The three terms of VICReg (Bardes et al. 2022, equations 1 to 6, with the constants of its code)"
     z1, z2, m = z1.float(), z2.float(), max(1, len(z1) - 1)
-    centred = [z - z.mean(0) for z in (z1, z2)]
-    variance = sum(F.relu(1 - (z.square().sum(0) / m + 1e-4).sqrt()).mean() for z in centred) / 2
-    covariance = sum(_off_diagonal(z.T @ z / m).square().sum() for z in centred) / z1.shape[1]
+    centered = [z - z.mean(0) for z in (z1, z2)]
+    variance = sum(F.relu(1 - (z.square().sum(0) / m + 1e-4).sqrt()).mean() for z in centered) / 2
+    covariance = sum(_off_diagonal(z.T @ z / m).square().sum() for z in centered) / z1.shape[1]
     return F.mse_loss(z1, z2), variance, covariance
 
 class VICReg(TwoViews):
@@ -159,14 +164,21 @@ def follow(self:BYOL):
     for t, p in zip(self.target.parameters(), trained): t.lerp_(p, 1 - self.momentum)
 
 @patch
-def forward(self:BYOL, *views):
+def forward(self:BYOL,
+    *views # two batches of images (n, c, h, w)
+)->tuple: # predictions from both views, and the target's projections of both (n, d)
+    "Predictions and what they should be"
     x = self.joined(views)
     if self.training: self.follow()
     with torch.no_grad(): t = self.target(x)
     return *self.predictor(self.projector(self.encoder(x))).chunk(2), *t.chunk(2)
 
 @patch
-def loss(self:BYOL, outputs, *yb):
+def loss(self:BYOL,
+    outputs, # of `forward`
+    *yb # not used
+)->torch.Tensor: # one number
+    "Mean of `byol`"
     each = byol(*outputs)
     self.parts['agreement'] = 1 - each / 4
     return each.mean()

@@ -1,4 +1,4 @@
-"""A critic learns to tell real pictures from drawn ones, a generator learns to fool it: sharp samples, a score for them, and what the critic's features are worth
+"""A critic learns to tell real pictures from drawn ones, and a generator learns to fool it: sharp samples, and a score for them
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.gan.html.md"""
 
@@ -24,27 +24,28 @@ from fastcore.basics import patch, store_attr
 from fastcore.foundation import L
 from torch import nn
 
-from .autoencoder import Decoder
-from .objective import Objective, pretrain_learner
 from ..base import DataError
+from .autoencoder import Decoder
+from .encoders import conv_block
+from .objective import Objective, pretrain_learner
 
 # %% ../../nbs/335_pretrain.gan.ipynb #adba77ed
 class Critic(nn.Sequential):
-    "Three convolutions without normalisation, then mean and maximum over the picture: images (n, c, h, w) to features (n, 8 * width)"
+    "Three convolutions without normalization, then mean and maximum over the picture: images (n, c, h, w) to features (n, 8 * width)"
     def __init__(self,
         c_in:int=1, # channels of the images
         width:int=32, # channels after the first convolution
         stride:int=1 # of the first convolution: 1 for images of 8 to 16 pixels, 2 above
     ):
-        layer = lambda i, o, s: nn.Sequential(nn.Conv2d(i, o, 3, s, 1), nn.LeakyReLU(.2))
-        super().__init__(layer(c_in, width, stride), layer(width, 2 * width, 2), layer(2 * width, 4 * width, 2), AdaptiveConcatPool2d(1), nn.Flatten())
+        w, block = width, partial(conv_block, norm=False, act=nn.LeakyReLU(.2))
+        super().__init__(block(c_in, w, stride), block(w, 2*w, 2), block(2*w, 4*w, 2), AdaptiveConcatPool2d(1), nn.Flatten())
 
 # %% ../../nbs/335_pretrain.gan.ipynb #171d0337
 class GAN(Objective):
-    "Generative adversarial network (Goodfellow et al. 2014, not saturating) with R1 (Mescheder et al. 2018); the encoder is the critic's trunk"
+    "Generative adversarial network (Goodfellow et al. 2014) with R1 (Mescheder et al. 2018); the encoder is the critic's trunk"
     part_names = ('critic', 'generator')
     def __init__(self,
-        encoder=None, # the critic's trunk, images to features, best without batch normalisation; None: `Critic`
+        encoder=None, # the critic's trunk, images to features, best without batch normalization; None: `Critic`
         dim:int=64, # length of the generator's random vector
         r1:float=1., # weight of the gradient penalty; 0: none
         width:int=32 # of the generator
@@ -65,7 +66,10 @@ class GAN(Objective):
 
 # %% ../../nbs/335_pretrain.gan.ipynb #dd48de26
 @patch
-def forward(self:GAN, x):
+def forward(self:GAN,
+    x # normalized images (n, c, h, w)
+)->tuple: # scores of real and drawn images for the critic, of drawn ones for the generator, and the penalty
+    "Scores for both players"
     x = x.as_subclass(torch.Tensor)
     drawn = self.drawer(torch.randn(len(x), self.dim, device=x.device))
     real, penalty = self._real(x)
@@ -77,7 +81,11 @@ def forward(self:GAN, x):
     return real, fake, fooled, penalty
 
 @patch
-def loss(self:GAN, outputs, *yb):
+def loss(self:GAN,
+    outputs, # of `forward`
+    *yb # not used
+)->torch.Tensor: # one number
+    "The losses of both players, added"
     real, fake, fooled, penalty = outputs
     self.parts = dict(critic=F.softplus(-real) + F.softplus(fake), generator=F.softplus(-fooled))
     return self.parts['critic'].mean() + penalty + self.parts['generator'].mean()
@@ -110,42 +118,41 @@ def gan_learner(
     cbs=None, # fastai callbacks
     **kw # for the `Learner`
 )->Learner: # parameter groups: generator, critic; train it with `fit`, not with `fit_one_cycle`
-    "A `Learner` for a GAN: Adam without momentum, two parameter groups, an averaged generator; raises `DataError` as `pretrain_learner` does"
+    "A `Learner` for a GAN: Adam without momentum, two parameter groups, an averaged generator"
     split = lambda m: [params(m.drawer), params(m.encoder) + params(m.head)]
     kw = dict(opt_func=partial(Adam, mom=0., sqr_mom=.99, eps=1e-8), wd=0.) | kw
     return pretrain_learner(dls, objective or GAN(), cbs=[AverageGenerator(), *L(cbs)], splitter=split, **kw)
 
 # %% ../../nbs/335_pretrain.gan.ipynb #e939eab1
 @patch
-@torch.no_grad()
 def sample(self:GAN,
     n:int, # how many
     seed:int=0 # another seed, other pictures
-)->torch.Tensor: # normalised images (n, c, h, w)
+)->torch.Tensor: # normalized images (n, c, h, w)
     "New images from the averaged generator"
-    at, draw = self.head.weight.device, torch.Generator().manual_seed(seed)
-    return torch.cat([self.average.eval()(z.to(at)) for z in torch.randn(n, self.dim, generator=draw).split(500)])
+    return self.average.sample(n, seed)
 
 class SampleRecorder(Callback):
     "Keeps samples from the same random vectors after each epoch, in `history`"
     order = 60
     def __init__(self,
-        n:int=10, # samples an epoch
+        n:int=10, # samples per epoch
         seed:int=0 # of their random vectors
     ): store_attr()
     def before_fit(self): self.history = []
     def after_epoch(self): self.history.append(self.learn.model.sample(self.n, self.seed).cpu())
 
 # %% ../../nbs/335_pretrain.gan.ipynb #072a72eb
-def _features(x, name):
-    "Features as float64, checked"
+def _checked_features(x, name):
+    "Features as float64; raises `DataError` where no covariance can be had of them"
     x = np.asarray(x, np.float64)
     if x.ndim != 2 or len(x) < 2: raise DataError(f'the {name} features must be a table of at least 2 rows, and their shape is {x.shape}')
-    if x.shape[1] > 4096: raise DataError(f'{x.shape[1]} features are too many for a distance of covariances: use an encoder of at most 4096')
-    if not np.isfinite(x).all(): raise DataError(f'{int((~np.isfinite(x)).any(1).sum())} rows of the {name} features are not finite: did training diverge?')
+    if x.shape[1] > 4096: raise DataError(f'{x.shape[1]} features are too many for a covariance: use an encoder of at most 4096')
+    bad = int((~np.isfinite(x)).any(1).sum())
+    if bad: raise DataError(f'{bad} rows of the {name} features are not finite: did training diverge?')
     return x
 
-def _root(x):
+def _covariance_root(x):
     "A with A'A the covariance, not larger than square"
     a = (x - x.mean(0)) / np.sqrt(len(x) - 1)
     return np.linalg.qr(a, mode='r') if len(a) > a.shape[1] else a
@@ -156,8 +163,8 @@ def frechet_distance(
     y # features (m, d)
 )->float: # squared distance, 0 or more
     "Squared Fréchet distance between normal distributions fitted to two sets of features (Dowson and Landau 1982)"
-    x, y = _features(x, 'first'), _features(y, 'second')
-    if x.shape[1] != y.shape[1]: raise DataError(f'the features have {x.shape[1]} and {y.shape[1]} columns: take both from the same encoder')
-    a, b = _root(x), _root(y)
+    x, y = _checked_features(x, 'first'), _checked_features(y, 'second')
+    if x.shape[1] != y.shape[1]: raise DataError(f'features have {x.shape[1]} and {y.shape[1]} columns: take both from the same encoder')
+    a, b = _covariance_root(x), _covariance_root(y)
     cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(max(0., ((x.mean(0) - y.mean(0))**2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross))

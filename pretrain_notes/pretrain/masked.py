@@ -1,4 +1,4 @@
-"""Hide three quarters of a picture and ask for the rest: a small vision transformer, for pictures of any size and in grey
+"""Hide three quarters of a picture and ask for the rest: a small vision transformer, for pictures of any size and in gray
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.masked.html.md"""
 
@@ -12,9 +12,10 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 
-from .autoencoder import show_rows
-from .objective import Objective, make_encoder
 from ..base import DataError
+from .autoencoder import show_rows
+from .encoders import evaluating, make_encoder
+from .objective import Objective
 
 # %% ../../nbs/350_pretrain.masked.ipynb #a6aa6eeb
 def to_patches(
@@ -37,7 +38,7 @@ def from_patches(
 
 def sincos_positions(
     grid:tuple, # patches in a column, patches in a row
-    width:int # numbers a position, a multiple of 4
+    width:int # numbers per position, a multiple of 4
 )->torch.Tensor: # (1, patches, width)
     "Fixed positions: sines and cosines of row and column at several frequencies"
     if width % 4: raise DataError(f'width={width} must be a multiple of 4: sine and cosine of row and column')
@@ -47,6 +48,7 @@ def sincos_positions(
 
 # %% ../../nbs/350_pretrain.masked.ipynb #a5222a1b
 def _no_fit(h, w, p):
+    "A message that names the patches that would fit"
     fit = [k for k in range(2, min(h, w)) if h % k == 0 and w % k == 0]
     advice = f'use patch={" or ".join(map(str, fit[:4]))}, or ' if fit else ''
     return f'images of {h} x {w} pixels cannot be cut into patches of {p}: {advice}load them with another size, a multiple of the patch'
@@ -70,6 +72,7 @@ def vit_encoder(
     return _glorot(encoder)
 
 def _glorot(model):
+    "Linear layers that start by their own width"
     for m in model.modules():
         if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
     return model
@@ -94,22 +97,28 @@ class MaskedAutoencoder(Objective):
         if self._given and self._given[0] is None: self._given = [vit_encoder(x.shape[1], tuple(x.shape[-2:]), self.patch)]
         return super().setup(x)
 
-    def build(self, n, x):
-        if not (hasattr(self.encoder, 'patch_embed') and hasattr(self.encoder, '_pos_embed')):
-            raise DataError(f'{type(self.encoder).__name__} does not read patches: give a timm VisionTransformer, or None')
-        from timm.models.vision_transformer import Block
-        cut, w = self.encoder.patch_embed, self.width
-        self.patch, self.grid = cut.patch_size[0], tuple(cut.grid_size)
-        self.enter, self.leave = nn.Linear(self.encoder.embed_dim, w), nn.Linear(w, self.patch**2 * x.shape[1])
-        self.decoder = nn.Sequential(*[Block(w, max(1, w // 16), qkv_bias=True) for _ in range(self.depth)], nn.LayerNorm(w))
-        for m in (self.enter, self.leave, self.decoder): _glorot(m)
-        self.token = nn.Parameter(torch.randn(1, 1, w) * .02)
-        self.register_buffer('positions', sincos_positions(self.grid, w))
+# %% ../../nbs/350_pretrain.masked.ipynb #d451104d
+@patch
+def build(self:MaskedAutoencoder,
+    n:int, # features of an image
+    x # images (n, c, h, w)
+):
+    "The decoder, its mask token and its positions"
+    if not (hasattr(self.encoder, 'patch_embed') and hasattr(self.encoder, '_pos_embed')):
+        raise DataError(f'{type(self.encoder).__name__} does not read patches: give a timm VisionTransformer, or None')
+    from timm.models.vision_transformer import Block
+    cut, w = self.encoder.patch_embed, self.width
+    self.patch, self.grid = cut.patch_size[0], tuple(cut.grid_size)
+    self.enter, self.leave = nn.Linear(self.encoder.embed_dim, w), nn.Linear(w, self.patch**2 * x.shape[1])
+    self.decoder = nn.Sequential(*[Block(w, max(1, w // 16), qkv_bias=True) for _ in range(self.depth)], nn.LayerNorm(w))
+    for m in (self.enter, self.leave, self.decoder): _glorot(m)
+    self.token = nn.Parameter(torch.randn(1, 1, w) * .02)
+    self.register_buffer('positions', sincos_positions(self.grid, w))
 
-# %% ../../nbs/350_pretrain.masked.ipynb #b69dfa61
+# %% ../../nbs/350_pretrain.masked.ipynb #39c59d38
 @patch
 def encode(self:MaskedAutoencoder,
-    x, # normalised images (n, c, h, w)
+    x, # normalized images (n, c, h, w)
     keep # numbers of the visible patches (n, visible)
 )->torch.Tensor: # (n, visible, encoder's width)
     "The encoder on visible patches only"
@@ -129,20 +138,28 @@ def guess(self:MaskedAutoencoder,
     everywhere = self.token.to(seen).expand(len(seen), self.positions.shape[1], -1)
     return self.leave(self.decoder(everywhere.scatter(1, _spread(keep, seen), seen) + self.positions))
 
-# %% ../../nbs/350_pretrain.masked.ipynb #cb449b31
-def _spread(i, like): return i[..., None].expand(-1, -1, like.shape[-1])
-def _take(tokens, keep): return tokens.gather(1, _spread(keep, tokens))
+# %% ../../nbs/350_pretrain.masked.ipynb #f3c5ed3f
+def _spread(i, like):
+    "Numbers of patches, repeated for each number of a token"
+    return i[..., None].expand(-1, -1, like.shape[-1])
+def _take(tokens, keep):
+    "The tokens of some patches"
+    return tokens.gather(1, _spread(keep, tokens))
 
 @patch
-def hide(self:MaskedAutoencoder, x):
-    "Another random choice of visible patches for each image: their numbers, and 1 for each hidden patch (n, patches)"
+def hide(self:MaskedAutoencoder,
+    x # images (n, c, h, w)
+)->tuple: # numbers of the visible patches (n, visible), and 1 for each hidden patch (n, patches)
+    "Another random choice of visible patches for each image"
     n, many = len(x), self.positions.shape[1]
     keep = torch.rand(n, many, device=x.device).argsort(1)[:, :min(many - 1, max(1, round(many * (1 - self.mask))))]
     return keep, torch.ones(n, many, device=x.device).scatter(1, keep, 0.)
 
 @patch
-def target(self:MaskedAutoencoder, x):
-    "What is to be guessed, and the mean and standard deviation by which it was normalised"
+def target(self:MaskedAutoencoder,
+    x # normalized images (n, c, h, w)
+)->tuple: # patches (n, patches, pixels), and the mean and standard deviation by which they were normalized
+    "What is to be guessed"
     p = to_patches(x, self.patch)
     if not self.normalize: return p, 0., 1.
     mean, std = p.mean(-1, keepdim=True), (p.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
@@ -150,13 +167,20 @@ def target(self:MaskedAutoencoder, x):
 
 # %% ../../nbs/350_pretrain.masked.ipynb #9f826397
 @patch
-def forward(self:MaskedAutoencoder, x):
+def forward(self:MaskedAutoencoder,
+    x # normalized images (n, c, h, w)
+)->tuple: # guessed patches, the images, and 1 for each hidden patch
+    "Hide, encode, guess"
     x = x.as_subclass(torch.Tensor)
     keep, hidden = self.hide(x)
     return self.guess(self.encode(x, keep), keep), x, hidden
 
 @patch
-def loss(self:MaskedAutoencoder, outputs, *yb):
+def loss(self:MaskedAutoencoder,
+    outputs, # of `forward`
+    *yb # not used
+)->torch.Tensor: # one number
+    "Mean squared error of the hidden patches"
     guessed, x, hidden = outputs
     error = (guessed.float() - self.target(x)[0]).square().mean(-1)
     self.parts['mse'] = (error * hidden).sum(1) / hidden.sum(1)
@@ -166,15 +190,15 @@ def loss(self:MaskedAutoencoder, outputs, *yb):
 @torch.no_grad()
 def show_masked(
     objective:MaskedAutoencoder, # a trained masked autoencoder
-    x, # a batch of normalised images
+    x, # a batch of normalized images
     max_n:int=10 # how many
 ): # a matplotlib Figure: masked, drawn, original
     "What a masked autoencoder makes of what it does not see"
-    was, x = objective.training, x[:max_n].as_subclass(torch.Tensor)
-    keep, hidden = objective.eval().hide(x)
-    _, mean, std = objective.target(x)
-    drawn = objective.guess(objective.encode(x, keep), keep) * std + mean
-    objective.train(was)
-    real, hidden, grey = to_patches(x, objective.patch), hidden[..., None], (x.min() + x.max()) / 2
-    rows = dict(masked=real * (1 - hidden) + grey * hidden, drawn=real * (1 - hidden) + drawn * hidden, original=real)
+    x = x[:max_n].as_subclass(torch.Tensor)
+    with evaluating(objective):
+        keep, hidden = objective.hide(x)
+        _, mean, std = objective.target(x)
+        drawn = objective.guess(objective.encode(x, keep), keep) * std + mean
+    real, hidden, gray = to_patches(x, objective.patch), hidden[..., None], (x.min() + x.max()) / 2
+    rows = dict(masked=real * (1 - hidden) + gray * hidden, drawn=real * (1 - hidden) + drawn * hidden, original=real)
     return show_rows({n: from_patches(p, x.shape[1], objective.grid) for n, p in rows.items()})

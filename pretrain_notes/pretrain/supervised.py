@@ -26,9 +26,10 @@ from fastai.optimizer import OptimWrapper
 from fastai.torch_core import TensorImage
 from fasttransform import DisplayedTransform
 
-from ..batch.loaders import ImageTensors
-from .objective import Objective
 from ..base import DataError
+from ..batch.loaders import ImageTensors
+from .encoders import conv_block
+from .objective import Objective
 
 # %% ../../nbs/320_pretrain.supervised.ipynb #35f84185
 class MLP(nn.Sequential):
@@ -45,28 +46,28 @@ class MLP(nn.Sequential):
     def forward(self, x):
         if prod(x.shape[1:]) != self.n_in:
             had = ' x '.join(map(str, x.shape[1:]))
-            raise DataError(f'this net takes {self.n_in} numbers a picture, and these pictures have {had} = {prod(x.shape[1:])}: '
+            raise DataError(f'this network takes {self.n_in} numbers per picture, and these pictures have {had} = {prod(x.shape[1:])}: '
                             'give dataloaders(size=..., mode=...) what it was made for, or make it for these')
         return super().forward(x)
 
 # %% ../../nbs/320_pretrain.supervised.ipynb #3019c9c4
 def torch_opt(
-    opt=torch.optim.AdamW, # an optimiser of PyTorch that has a fused step: `SGD`, `Adam`, `AdamW`
+    opt=torch.optim.AdamW, # an optimizer of PyTorch that has a fused step: `SGD`, `Adam`, `AdamW`
     **kw # for it: `momentum`, `betas`, `weight_decay`, ...
 ): # for `opt_func` of a `Learner`
-    "One of PyTorch's optimisers with its fused step, for fastai"
+    "One of PyTorch's optimizers with its fused step, for fastai"
     return partial(OptimWrapper, opt=opt, fused=True, **kw)
 
 def mlp_learner(
-    dls:DataLoaders, # labelled, from `samples.dataloaders(...)`
+    dls:DataLoaders, # labeled, from `samples.dataloaders(...)`
     hidden=(128, 64), # units of the hidden layers
     drop:float=0., # dropout after each of them
     loss_func=None, # None: cross-entropy
-    opt_func=torch_opt(), # optimiser
+    opt_func=torch_opt(), # optimizer
     metrics=accuracy, # for the `Learner`
     **kw # for the `Learner`
 )->Learner: # whose model is an `MLP`
-    "A `Learner` with a net of linear layers that fits the pictures and classes of the loaders"
+    "A `Learner` with a network of linear layers that fits the pictures and classes of the loaders"
     x = dls.one_batch()[0]
     model = MLP(prod(x.shape[1:]), *hidden, dls.c, drop=drop).to(x.device)
     return Learner(dls, model, loss_func=loss_func or CrossEntropyLossFlat(), opt_func=opt_func, metrics=metrics, **kw)
@@ -89,8 +90,8 @@ class FastEncoder(nn.Sequential):
         width:int=16 # channels after the first convolution; multiples of 16 are fast
     ):
         w = width
-        layer = lambda i, o, stride, k=3: nn.Sequential(nn.Conv2d(i, o, k, stride, k // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU())
-        super().__init__(layer(c_in, w, 2, 5), layer(w, 2*w, 2), layer(2*w, 2*w, 1), layer(2*w, 4*w, 2), AdaptiveConcatPool2d(1), nn.Flatten())
+        super().__init__(conv_block(c_in, w, 2, 5), conv_block(w, 2*w, 2), conv_block(2*w, 2*w, 1), conv_block(2*w, 4*w, 2),
+            AdaptiveConcatPool2d(1), nn.Flatten())
         self.to(memory_format=torch.channels_last)
 
 # %% ../../nbs/320_pretrain.supervised.ipynb #d7f95c7d
@@ -178,6 +179,7 @@ class Supervised(Objective):
     def forward(self, x): return self.head(self.encoder(x))
     def loss(self, outputs, y):
         if y.max() >= self.n_classes:
-            raise DataError(f'the batch has class number {int(y.max())} and the objective {self.n_classes} classes: use Supervised(dls.c), and loaders with labels')
+            raise DataError(f'the batch has class number {int(y.max())} and the objective {self.n_classes} classes: use Supervised(dls.c), '
+                            'and loaders with labels')
         self.parts['accuracy'] = (outputs.argmax(1) == y).float()
         return F.cross_entropy(outputs, y, label_smoothing=self.smooth)

@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.weights.html.md""
 __all__ = ['write_tensors', 'read_tensors', 'save_encoder', 'load_encoder']
 
 # %% ../../nbs/380_pretrain.weights.ipynb #2fba34ed
-import html, json, os, re
+import html, json, re
 from copy import deepcopy
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from torch import nn
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 
-from .objective import ProbeComparison, SmallEncoder, _first_conv, make_encoder
-from ..base import DataError, write_json
+from ..base import DataError, replacing, versions, write_json, write_text
+from .encoders import SmallEncoder, first_conv, make_encoder
+from .probes import PairedScores
 from ..samples import Samples
 
 # %% ../../nbs/380_pretrain.weights.ipynb #790e9b29
@@ -29,22 +30,9 @@ def write_tensors(
 ):
     "A safetensors file, written whole or not at all"
     from safetensors.torch import save_file
-    path = Path(path)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, str(tmp), dict(format='pt',
-            json=json.dumps(meta)))
-        with open(tmp, 'rb+') as f: os.fsync(f.fileno())
-        os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-def _sync_folder(folder):
-    "Force the new name onto the disk too (not possible on Windows, nor needed there)"
-    try: fd = os.open(folder, os.O_RDONLY)
-    except OSError: return
-    try: os.fsync(fd)
-    finally: os.close(fd)
+    with replacing(path) as tmp:
+        tensors = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
+        save_file(tensors, str(tmp), dict(format='pt', json=json.dumps(meta)))
 
 # %% ../../nbs/380_pretrain.weights.ipynb #8dde7bb5
 def read_tensors(
@@ -59,10 +47,10 @@ def read_tensors(
         raise DataError(f'{path.name} is a pickle, and loading it would run whatever code its author put in: it is not loaded; ask for a '
                         f'safetensors file')
     try:
-        with safe_open(str(path), 'pt') as f: return {n: f.get_tensor(n)
-            for n in f.keys()}, json.loads((f.metadata() or {}).get('json', 'null'))
-    except (SafetensorError, ValueError, RecursionError) as e: raise DataError(f'{path.name} is damaged, or no safetensors file: '
-        f'{e}') from None
+        with safe_open(str(path), 'pt') as f:
+            return {n: f.get_tensor(n) for n in f.keys()}, json.loads((f.metadata() or {}).get('json', 'null'))
+    except (SafetensorError, ValueError, RecursionError) as e:
+        raise DataError(f'{path.name} is damaged, or it is no safetensors file: {e}') from None
 
 # %% ../../nbs/380_pretrain.weights.ipynb #f068ce91
 def _build(recipe):
@@ -74,7 +62,9 @@ def _build(recipe):
     a.pop('num_classes', None)
     return make_encoder(arch, c_in, 224, recipe['small_stem'], **a)
 
-def _shapes(tensors): return {n: tuple(t.shape) for n, t in tensors.items()}
+def _shapes(tensors):
+    "Shapes of tensors by name"
+    return {n: tuple(t.shape) for n, t in tensors.items()}
 
 def _same_outputs(a, b, c_in, sizes):
     "Whether two modules with the same weights give the same features, at the first image size that both take"
@@ -86,6 +76,7 @@ def _same_outputs(a, b, c_in, sizes):
         return p.shape == q.shape and torch.allclose(p, q, atol=1e-4, equal_nan=True)
     return False
 
+# %% ../../nbs/380_pretrain.weights.ipynb #6410bfd2
 def _remade(recipe, encoder):
     "Whether a recipe makes this encoder: tensors and outputs are the same"
     new, old = _build(recipe), deepcopy(encoder).cpu().eval()
@@ -100,7 +91,7 @@ def _recipe_of(encoder):
     recipe, cfg = getattr(encoder, 'recipe', None), getattr(encoder, 'pretrained_cfg', None)
     if recipe is None and cfg:
         recipe = dict(library='timm', architecture=cfg['architecture'],
-            args=dict(in_chans=_first_conv(encoder)[1].in_channels, num_classes=0), small_stem=False)
+            args=dict(in_chans=first_conv(encoder)[1].in_channels, num_classes=0), small_stem=False)
     try:
         if recipe and _remade(recipe, encoder): return recipe
     except DataError: pass
@@ -117,23 +108,27 @@ w = {width}
 encoder = nn.Sequential(layer({c_in}, w, {stride}), layer(w, 2 * w, 2), layer(2 * w, 4 * w, 2), MaxAndMean(), nn.Flatten())'''
 
 def _conv_code(conv):
+    "The call that makes such a convolution"
     sizes = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
     return f'torch.nn.Conv2d({", ".join(map(str, sizes))}, bias={conv.bias is not None})'
 
 def _timm_code(recipe, encoder):
+    "Code for plain timm, and whether the weights are still to be loaded"
     if not recipe['small_stem']:
         return "import timm\n\nencoder = timm.create_model('local-dir:.', pretrained=True)     # from the Hub: 'hf-hub:OWNER/NAME'", False
     args = ''.join(f', {k}={v!r}' for k, v in recipe['args'].items())
     stem = f'encoder.conv1, encoder.maxpool = {_conv_code(encoder.conv1)}, torch.nn.Identity()'
     return f"import timm, torch\n\nencoder = timm.create_model({recipe['architecture']!r}{args})\n{stem}", True
 
+# %% ../../nbs/380_pretrain.weights.ipynb #10a8d37d
 def _torchvision_code(recipe, encoder):
+    "Code for plain torchvision, and whether the weights are still to be loaded"
     from torchvision.models import get_model
     args = {k: v for k, v in recipe['args'].items() if k != 'c_in'} | (dict(aux_logits=False, init_weights=True)
         if recipe['architecture'] in ('googlenet', 'inception_v3') else {})
     heads = [n for n, m in get_model(recipe['architecture'], **args).named_modules() if isinstance(m, nn.Linear)]
     head, name = (heads[-1], 'Identity()') if heads else ('classifier', 'AdaptiveAvgPool2d(1)')
-    first, conv = _first_conv(encoder)
+    first, conv = first_conv(encoder)
     text = ''.join(f', {k}={v!r}' for k, v in args.items())
     return (f"import torch, torchvision\n\nencoder = "
             f"torchvision.models.get_model({recipe['architecture']!r}{text})\nencoder.set_submodule({head!r}, torch.nn.{name})\n"
@@ -152,14 +147,15 @@ def _loading_code(recipe, encoder):
         else '') + '\nencoder.eval()'
 
 # %% ../../nbs/380_pretrain.weights.ipynb #252ac58b
-def _normalisation(dls):
+def _normalization(dls):
     "Mean and standard deviation of each channel that the loaders subtract and divide by, or None"
     for t in getattr(getattr(dls, 'valid', None), 'after_batch', []) or []:
         if isinstance(t, Normalize): return t.mean.flatten().tolist(), t.std.flatten().tolist()
 
 def _config(recipe, encoder, dls):
+    "What config.json holds"
     size = list(dls.valid.one_batch()[0].shape[1:]) if dls is not None else None
-    stats, head = _normalisation(dls), _first_conv(encoder)
+    stats, head = _normalization(dls), first_conv(encoder)
     input_ = (dict(input_size=size) if size else {}) | (dict(mean=stats[0], std=stats[1]) if stats else {})
     config = dict(architecture=recipe['architecture'], num_classes=0, pretrain_notes=recipe | input_)
     if recipe['library'] != 'timm' or recipe['small_stem']: return config                                # not for timm to load
@@ -169,33 +165,35 @@ def _config(recipe, encoder, dls):
     return config | dict(num_features=encoder.num_features, model_args=recipe['args'], pretrained_cfg=cfg)
 
 # %% ../../nbs/380_pretrain.weights.ipynb #d755fc47
-def _line(v): return re.sub(r'([|`*_\[\]<>\\])', r'\\\1', html.escape(' '.join(str(v).split()), quote=False))[:300]
+def _line(v):
+    "One line of text that Markdown and HTML leave alone"
+    return re.sub(r'([|`*_\[\]<>\\])', r'\\\1', html.escape(' '.join(str(v).split()), quote=False))[:300]
 
 def _data_lines(data):
+    "What the card says of the data"
     if data is None: return ['- data: *not stated*']
     info = data.info
     return [f'- data: {_line(info.get("name", "unnamed"))}, {len(data):,} samples, digest of the rows `{data.rows_digest}`',
-            f'- licence of the data: {_line(info["license"]) if info.get("license") else "*not stated*"}']
+            f'- license of the data: {_line(info["license"]) if info.get("license") else "*not stated*"}']
 
 def _probe_lines(probes):
+    "What the card says of the probes"
     if probes is None: return ['*Not stated.*']
-    if not isinstance(probes, ProbeComparison):
+    if not isinstance(probes, PairedScores):
         value = lambda v: _line(v) if isinstance(v, str) else f'{v:.4g}'
         return ['| probe | value |', '|---|---|', *(f'| {_line(k)} | {value(v)} |' for k, v in probes.items())]
-    rows = [f'| {_line(n)} | {r["mean"]:.3f} | {r.sd:.3f} | ' + (f'{r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})'
-        if r.difference == r.difference else '') + ' |' for n, r in probes.table().iterrows()]
-    draws = probes.scores.draw.unique()
-    return [f'Accuracy of a {probes.how} probe on {probes.n_labels} labelled samples, mean of {len(draws)} draws (seeds {draws.min()} to '
-            f'{draws.max()}); the difference to the first in points, with its 95 % interval:', '',
+    d, seeds = probes.differences(), probes.scores.seed.unique()
+    apart = {a: f'{r.difference:+.1f} ({r.low:+.1f} to {r.high:+.1f})' for a, r in d.iterrows()}
+    rows = [f'| {_line(a)} | {r["mean"]:.3f} | {r.sd:.3f} | {apart.get(a, "")} |' for a, r in probes.table().iterrows()]
+    return [f'Accuracy of a {probes.how} probe on {probes.n_labels[0]} labeled samples, mean of {len(seeds)} draws (seeds {seeds.min()} to '
+            f'{seeds.max()}); the difference to the first in points, with its 95 % interval:', '',
             '| encoder | mean | sd | difference |', '|---|---|---|---|', *rows]
 
 # %% ../../nbs/380_pretrain.weights.ipynb #f980515e
-def _versions():
-    from importlib.metadata import version
-    return ', '.join(f'{p} {version(p).split("+")[0]}' for p in ('torch', 'fastai', 'timm', 'safetensors'))
-
 def _card(recipe, encoder, config, about, data, probes, license):
+    "The text of README.md"
     import yaml
+    made = ', '.join(f'{p} {v.split("+")[0]}' for p, v in versions('torch', 'fastai', 'timm', 'safetensors').items())
     head = dict(library_name='timm' if 'model_args' in config else 'pytorch', pipeline_tag='image-feature-extraction',
         tags=['pretrain-notes', 'image-feature-extraction'])
     if license: head['license'] = license
@@ -205,7 +203,7 @@ def _card(recipe, encoder, config, about, data, probes, license):
              f'- parameters: {sum(p.numel() for p in encoder.parameters()):,}',
              f'- images: {" x ".join(map(str, seen["input_size"])) if "input_size" in seen else "*not stated*"}, values 0 to 1' +
              (f', minus {[round(v, 4) for v in seen["mean"]]}, divided by {[round(v, 4) for v in seen["std"]]}' if 'mean' in seen else ''),
-             f'- made with: {_versions()}', '', '## What the features are worth', '', *_probe_lines(probes), '', '## Loading', '',
+             f'- made with: {made}', '', '## What the features are worth', '', *_probe_lines(probes), '', '## Loading', '',
              '```python', _loading_code(recipe, encoder), '```', '',
              'or, with pretrain_notes installed, `load_encoder(folder)`.', '']
     return '\n'.join(lines)
@@ -214,9 +212,9 @@ def _card(recipe, encoder, config, about, data, probes, license):
 def save_encoder(
     folder, # where to; made if it is not there
     encoder, # a module, or the `Learner` that pretrained it
-    dls=None, # loaders with the size and normalisation it was trained with; those of the Learner
+    dls=None, # loaders with the size and normalization it was trained with; those of the Learner
     data:Samples=None, # what it was pretrained on, for the card
-    probes=None, # a `ProbeComparison`, or a dict of figures
+    probes=None, # `PairedScores` of `compare_probes`, or a dict of figures
     objective:str=None, # name of the objective; that of the Learner
     epochs:int=None, # how long; as the Learner recorded
     license:str=None # of the weights, as the Hub spells it: 'mit', 'apache-2.0', ...
@@ -224,15 +222,14 @@ def save_encoder(
     "An encoder as a folder for timm, PyTorch and the Hugging Face Hub"
     if isinstance(encoder, Learner):
         learn, encoder = encoder, encoder.model.encoder
-        dls, objective, epochs = dls or learn.dls, objective or type(learn.model).__name__, epochs or len(getattr(learn.recorder, 'values',
-            []))
+        dls, objective = dls or learn.dls, objective or type(learn.model).__name__
+        epochs = epochs or len(getattr(learn.recorder, 'values', []))
     folder, recipe = Path(folder), _recipe_of(encoder)
     config = _config(recipe, encoder, dls)
     card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs), data, probes, license)
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder/'model.safetensors', encoder.state_dict())
     write_json(folder/'config.json', config)
-    (folder/'README.md').write_text(card, encoding='utf-8')
+    write_text(folder/'README.md', card)
     return folder
 
 # %% ../../nbs/380_pretrain.weights.ipynb #30866155
@@ -245,6 +242,7 @@ def _too_deep(args):
     return any(isinstance(v, (int, float)) and v > 256 for v in given)
 
 def _read_config(path):
+    "The recipe in a config.json; raises `DataError` where it is not safe to follow"
     if not path.is_file(): raise DataError(f'{path.parent.name} has no config.json: it is no folder that save_encoder wrote')
     if path.stat().st_size > 2**20: raise DataError('config.json is larger than a megabyte: it is no configuration of an encoder')
     try: config = json.loads(path.read_text(encoding='utf-8'))
@@ -266,6 +264,7 @@ def _inside(folder, name):
     return folder/name
 
 def _check_shapes(encoder, tensors, arch):
+    "Raises `DataError` where the tensors are not those of the encoder"
     have, want = _shapes(tensors), _shapes(encoder.state_dict())
     if have == want: return
     wrong = sorted(set(have) ^ set(want)) or [n for n in want if have[n] != want[n]]
@@ -274,6 +273,7 @@ def _check_shapes(encoder, tensors, arch):
                     f'the model ({len(wrong)} differ)')
 
 def _made(recipe):
+    "An encoder by a recipe that came from elsewhere"
     known = dict(timm='timm', torchvision='torchvision', pretrain_notes='small')
     if recipe['library'] not in known or (recipe['library'] == 'pretrain_notes' and recipe['architecture'] != 'small'):
         raise DataError(f'the architecture {recipe["architecture"]!r} is not known here: make the module and pass it as into=')

@@ -44,6 +44,8 @@ from ..classify.imbalance import *
 from ..classify.slices import Slices, find_slices
 from ..classify.coverage import *
 from ..pretrain.objective import *
+from ..pretrain.probes import *
+from ..pretrain.watch import *
 from ..pretrain.supervised import *
 from ..pretrain.autoencoder import *
 from ..pretrain.gan import *
@@ -51,7 +53,9 @@ from ..pretrain.contrastive import *
 from ..pretrain.masked import *
 from ..pretrain.weights import *
 from ..pretrain.checkpoint import *
+from ..transfer.recipes import *
 from ..transfer.compare import *
+from ..transfer.curves import *
 from ..standards.check import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
