@@ -144,10 +144,10 @@ def _pretrain_part(t, at):
 
 def _transfer_part(t, at):
     n = lambda i, k, fmt: t.n(f'transfer/table/{i}/{k}', fmt)
-    rows = [(r['start'], n(i, 'mean', '.4f'), n(i, 'sd', '.4f'), n(i, 'lr', 'g')) for i, r in enumerate(t.report['transfer']['table'])]
+    rows = [(r['arm'], n(i, 'mean', '.4f'), n(i, 'sd', '.4f'), n(i, 'lr', 'g')) for i, r in enumerate(t.report['transfer']['table'])]
     return (_head('transfer', 'Transfer'),
         P(t.text('transfer/statement'), ' Scored on ', t.n('transfer/tested'), ' test samples.'),
-        table(rows, ('start', 'mean accuracy', 'sd', 'learning rate chosen')),
+        table(rows, ('arm', 'mean accuracy', 'sd', 'learning rate chosen')),
         picture(at['transfer']/'transfer.png', 'Left: one line per seed, the same labels on each. '
             'Right: the differences with their 95 % intervals.'))
 

@@ -226,7 +226,9 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import (find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues,
         show_issues)
-    from pretrain_notes.pretrain.objective import draw_labels
+    from pretrain_notes.pretrain.probes import draw_labels
+    from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
+    from pretrain_notes.pretrain.probes import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -369,7 +371,7 @@ def _transfer(folder, read, pretrain, labels, seed, seeds=10):
     t.plot().savefig(folder/'transfer.png', dpi=dpi)
     d = t.differences()
     return dict(labels=n, tested=s.split_counts()['test'], statement=t.statement(),
-        table=t.table().reset_index(names='start').to_dict('records'),
+        table=t.table().reset_index(names='arm').to_dict('records'),
         differences={a: {k: float(v[k]) for k in ('difference', 'low', 'high')} | dict(pairs=int(v.pairs)) for a, v in d.iterrows()})
 
 # %% ../nbs/900_tour.ipynb #5fc18e60

@@ -94,8 +94,8 @@ def _lightly(data, seed, width=16, epochs=5, lr=1e-2):
     return time.process_time() - start, encoder
 
 # %% ../../nbs/840_bench.ssl.ipynb #4efe21da
-def _labelled(data, part):
-    "Labelled loaders of the training part, augmented, and a loader of what is scored"
+def _labeled(data, part):
+    "Labeled loaders of the training part, augmented, and a loader of what is scored"
     from pretrain_notes.batch.augment import BatchAugment
     from pretrain_notes.batch.loaders import tensor_dataloaders
     augment = BatchAugment(scale=(.6, 1.), flip=.5, jitter=(.2, .2, 0, 0), erased=.5, area=(.04, .25))
@@ -114,7 +114,7 @@ def _speed(self:BenchResult, data, part, seeds):
     self.at_least("SimCLR: images a CPU second, ratio to lightly's", row['ratio'], 3, row)
     arms = {f'{who} {s}': (lambda d, e=e: e) for s, r in enumerate(runs) for who, (_, e) in zip(('ours', 'lightly'), r)}
     for how in ('linear', 'knn'):
-        t = label_efficiency(*_labelled(data, part), arms, shares=(.1,), how=how).scores.groupby('start').accuracy.mean()
+        t = label_efficiency(*_labeled(data, part), arms, shares=(.1,), how=how).scores.groupby('arm').accuracy.mean()
         ours, theirs = ([t[f'{who} {s}'] for s in range(seeds)] for who in ('ours', 'lightly'))
         self.row(f'{how} probe on 1,000 labels: {part} accuracy', ours, theirs, 'lightly')
         self.at_least(f"{how} probe minus lightly's, points, mean of {seeds} seeds", 100 * (np.mean(ours) - np.mean(theirs)), -1)
@@ -132,15 +132,15 @@ def _tuning():
 def _curves(data, part, encoders, width):
     "Label efficiency of encoders: frozen, against untrained ones; fine-tuned, against training from scratch"
     from pretrain_notes.transfer.compare import label_efficiency
-    dls, dl = _labelled(data, part)
+    dls, dl = _labeled(data, part)
     return (label_efficiency(dls, dl, _arms(encoders, width, 'untrained'), how='linear'),
-            label_efficiency(dls, dl, _arms(encoders, width, 'from scratch'), tune_draws=2, steps=400, epochs=3, **_tuning()))
+            label_efficiency(dls, dl, _arms(encoders, width, 'from scratch'), tune_seeds=2, steps=400, epochs=3, **_tuning()))
 
 @patch
 def _few_labels(self:BenchResult, frozen, tuned, part, width, labels=100):
     "Rows and bars at 1 % of the labels"
     for t, what, goal in ((frozen, 'linear probe', 15), (tuned, 'fine-tuned', 4)):
-        theirs, ours = (t.scores[(t.scores.start == s) & (t.scores.labels == labels)].accuracy for s in t.scores.start.unique())
+        theirs, ours = (t.scores[(t.scores.arm == a) & (t.scores.n_labels == labels)].accuracy for a in t.arms)
         self.row(f'width {width}, {labels} labels, {what}: {part} accuracy', ours, theirs, t.baseline, '')
         d = t.differences().loc[(labels, 'SimCLR')]
         says = f'{labels} labels, {what} minus {t.baseline}, points (95 % interval {d.low:+.1f} to {d.high:+.1f})'
@@ -150,13 +150,13 @@ def _few_labels(self:BenchResult, frozen, tuned, part, width, labels=100):
 def _time(data, part, encoders, width, cost, labels=100):
     "Accuracy over CPU seconds, from scratch and pretrained"
     from pretrain_notes.transfer.curves import time_to_accuracy
-    return time_to_accuracy(*_labelled(data, part), _arms(encoders, width, 'from scratch'), labels, budgets=(2, 10, 30, 100, 300, 1000),
-        draws=5, cost=dict(SimCLR=cost), **_tuning())
+    return time_to_accuracy(*_labeled(data, part), _arms(encoders, width, 'from scratch'), labels, budgets=(2, 10, 30, 100, 300, 1000),
+        seeds=5, cost=dict(SimCLR=cost), **_tuning())
 
 @patch
 def _when(self:BenchResult, t, labels=100):
     "What the curves say of time"
-    goal = float(t.curve().loc['from scratch'].accuracy.max())
+    goal = float(t.table().loc['from scratch'].accuracy.max())
     r, say = t.reached(goal), lambda v: f'{v:.1f} CPU seconds' if np.isfinite(v) else 'for ever'
     alone, made = r.training[['from scratch', 'SimCLR']]
     self.notes.append(f'With {labels} labels, the best accuracy from scratch ({goal:.1%}) takes {say(alone)} from scratch, '
@@ -227,8 +227,9 @@ def _rank(name, seeds, n=10_000):
         made = {k: [_pretrained(train, s, **how) for s in range(seeds)] for k, how in progress(objectives.items(), f'{name}: {family}')}
         arms = {k: (lambda d, of=of: of[d % seeds][1]) for k, of in made.items()}
         plain, baseline = train.dataloaders(label=None, device='cpu'), {f'random {family}': lambda d: untrained()}
-        t = compare_probes(baseline | arms, plain, train, test).table()
-        rows += [dict(set=name, objective=k, cpu=np.mean([c for c, _ in made[k]]), random=t['mean'].iloc[0], **t.loc[k]) for k in made]
+        found = compare_probes(baseline | arms, plain, train, test)
+        t, d = found.table(), found.differences()
+        rows += [dict(set=name, objective=k, cpu=np.mean([c for c, _ in made[k]]), random=t['mean'].iloc[0], **t.loc[k], **d.loc[k]) for k in made]
     return rows
 
 # %% ../../nbs/840_bench.ssl.ipynb #0532ba16

@@ -16,10 +16,11 @@ from fastcore.foundation import L
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from ..base import DataError, progress
+from ..base import DataError
 from ..batch.loaders import ImageTensors
 from ..pretrain.probes import PairedScores, loader_features, probe_scores
 from .recipes import arm_score, label_classes
+from ..workers import side_by_side
 
 # %% ../../nbs/410_transfer.compare.ipynb #2e9c1efb
 class Plan:
@@ -53,6 +54,20 @@ def __repr__(self:Plan):
     return f'Plan: fine-tuning with {labels} labels, {some(self.seeds, "seed")}, {length}{chosen}'
 
 # %% ../../nbs/410_transfer.compare.ipynb #f4bfbbcf
+def _one(shared, arm, scored, n_labels, seed, steps, lr, head):
+    "One training of a comparison, in whichever process"
+    dls, dl, arms, epochs, kw = shared
+    return arm_score(arms[arm], dls, dls.valid if scored == 'valid' else dl, n_labels, seed, steps, epochs, lr=lr, head=head, **kw)
+
+@patch
+def _chosen(self:Plan, shared, cells):
+    "The best option of each cell (an arm, a number of labels, a budget), on the validation part and on seeds that are not reported"
+    if len(self.options) == 1: return self.options * len(cells)
+    tasks = [c | o | dict(seed=10_000 + s, scored='valid') for c in cells for o in self.options for s in range(self.tune_seeds)]
+    scores = [r['accuracy'] for r in side_by_side(_one, tasks, shared, desc='choosing')]
+    means = np.reshape(scores, (len(cells), len(self.options), self.tune_seeds)).mean(2)
+    return [self.options[i] for i in means.argmax(1)]
+
 @patch
 def choose(self:Plan,
     make, # function of a seed that gives an encoder
@@ -61,11 +76,7 @@ def choose(self:Plan,
     steps:int # optimizer steps of each training
 )->dict: # learning rate and head
     "The option that is best on seeds that are not reported, on the validation part"
-    if len(self.options) == 1: return self.options[0]
-    def score(o):
-        seeds = range(10_000, 10_000 + self.tune_seeds)
-        return np.mean([arm_score(make, dls, dls.valid, n_labels, s, steps, self.epochs, **o, **self.kw)['accuracy'] for s in seeds])
-    return max(self.options, key=score)
+    return self._chosen((dls, None, dict(arm=make), self.epochs, self.kw), [dict(arm='arm', n_labels=n_labels, steps=steps)])[0]
 
 # %% ../../nbs/410_transfer.compare.ipynb #663fd3ce
 @patch
@@ -74,28 +85,33 @@ def scores(self:Plan,
     dl, # loader of the test part
     arms:dict # name -> function of a seed that gives an encoder; the first is the baseline
 ): # DataFrame: arm, n_labels, seed, accuracy; of fine-tunings also steps, lr, head, seconds
-    "The scores of all arms"
+    "The scores of all arms; the trainings run side by side where there are cores, with the same results"
     import pandas as pd
     label_classes(dls)                                            # are there any?
-    one, *over = (self._fine_tuned, self.n_labels, self.steps) if self.how == 'fine_tune' else (self._frozen, range(self.seeds))
-    cells = list(itertools.product(arms, *over))
-    return pd.DataFrame([dict(arm=a) | r for a, *at in progress(cells, 'comparison') for r in one(dls, dl, arms[a], *at)])
+    return pd.DataFrame((self._fine_tuned if self.how == 'fine_tune' else self._frozen)(dls, dl, arms))
 
 @patch
-def _fine_tuned(self:Plan, dls, dl, make, n, steps):
-    "Scores of fine-tunings with n labels"
-    best = self.choose(make, dls, n, steps)
-    return [dict(n_labels=n, steps=steps, seed=s) | best | arm_score(make, dls, dl, n, s, steps, self.epochs, **best, **self.kw)
-            for s in range(self.seeds)]
+def _fine_tuned(self:Plan, dls, dl, arms):
+    "Scores of fine-tunings"
+    shared = dls, dl, arms, self.epochs, self.kw
+    cells = [dict(arm=a, n_labels=n, steps=s) for a, n, s in itertools.product(arms, self.n_labels, self.steps)]
+    tasks = [c | best | dict(seed=s) for c, best in zip(cells, self._chosen(shared, cells)) for s in range(self.seeds)]
+    return [t | r for t, r in zip(tasks, side_by_side(_one, [t | dict(scored='test') for t in tasks], shared, desc='fine-tuning'))]
 
-@patch
-def _frozen(self:Plan, dls, dl, make, seed):
+def _frozen_one(shared, arm, seed):
     "Scores of a probe of frozen features, for all numbers of labels"
+    dls, dl, arms, n_labels, how = shared
     ds = dls.train_ds
     set_seed(seed)
-    e = make(seed)
+    e = arms[arm](seed)
     x, x_new = (loader_features(e, d, dls.device) for d in (dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab)), dl))
-    return probe_scores(x, label_classes(dls), x_new, dl.dataset.y.cpu().numpy(), self.n_labels, seed, self.how)
+    return probe_scores(x, label_classes(dls), x_new, dl.dataset.y.cpu().numpy(), n_labels, seed, how)
+
+@patch
+def _frozen(self:Plan, dls, dl, arms):
+    tasks = [dict(arm=a, seed=s) for a in arms for s in range(self.seeds)]
+    found = side_by_side(_frozen_one, tasks, (dls, dl, arms, self.n_labels, self.how), desc='probes')
+    return [dict(arm=t['arm']) | r for t, rows in zip(tasks, found) for r in rows]
 
 # %% ../../nbs/410_transfer.compare.ipynb #242d0cfd
 @patch

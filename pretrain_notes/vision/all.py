@@ -43,6 +43,8 @@ from ..classify.saving import *
 from ..classify.imbalance import *
 from ..classify.slices import Slices, find_slices
 from ..classify.coverage import *
+from ..classify.slices import *
+from ..pretrain.encoders import *
 from ..pretrain.objective import *
 from ..pretrain.probes import *
 from ..pretrain.watch import *
