@@ -18,7 +18,8 @@ from .report import dpi, render_report
 from .samples import Samples
 from .steps import Run, step
 import pretrain_notes.readers  # teaches Samples to read files
-from .workers import isolated
+from .workers import isolated, warm
+from .parts import draw_labels
 
 # %% ../nbs/900_tour.ipynb #faeaef47
 _caps = dict(train=20_000, valid=2_000, test=5_000)     # rows of a part, so that the tour stays a tour on large sets
@@ -49,7 +50,6 @@ def cap_rows(
     seed:int=0 # of the draw
 )->Samples: # at most so many of each split
     "Leave out rows, class by class in proportion, where a split has more than its cap"
-    from pretrain_notes.pretrain.probes import draw_labels
     keep = np.ones(len(samples), bool)
     for s, cap in caps.items():
         rows = np.flatnonzero(np.array(samples['split'].to_pylist()) == s)
@@ -226,9 +226,7 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import (find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues,
         show_issues)
-    from pretrain_notes.pretrain.probes import draw_labels
     from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
-    from pretrain_notes.pretrain.probes import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -246,7 +244,6 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
 def _classify(folder, read, seed, cap=3_000):
     "Stage 5: tree, SVM and net on the same folds"
     from pretrain_notes.classify.compare import compare_classifiers
-    from pretrain_notes.pretrain.probes import draw_labels
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -323,7 +320,6 @@ def _pretrain(folder, read, autoencoder, simclr, seed):
 def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
     "kNN and linear probe of each encoder, and a map of each"
     from pretrain_notes.pretrain.probes import embed, knn_probe, linear_probe, plot_embedding
-    from pretrain_notes.pretrain.probes import draw_labels
     by = samples.by_split()
     few, new = (p[draw_labels(p.labels, min(n, len(p)), seed)] for p, n in ((by['train'], n_fit), (by['valid'], n_score)))
     fig, axs = _axes(9, 3.2, 1, len(encoders))
@@ -355,17 +351,17 @@ def _views(dls, n=10):
     return fig
 
 # %% ../nbs/900_tour.ipynb #9c28b4f9
-def _transfer(folder, read, pretrain, labels, seed, seeds=10):
+def _transfer(folder, read, autoencoder, simclr, labels, seed, seeds=10):
     "Stage 7: fine-tuning with few labels against from scratch, paired"
     from safetensors.torch import load_model
     from pretrain_notes.transfer.compare import compare_transfer
     s, r = Samples.load(read.folder/'small'), _recipe(read)
     dls = s.dataloaders(bs=50, augment=r['tuned'])
-    def start(name):
+    def start(stage):
         e = _encoder(read, 0)
-        load_model(e, str(pretrain.folder/f'{name}.safetensors'))
+        load_model(e, str(stage.folder/'encoder.safetensors'))
         return lambda i: e
-    arms = {'from scratch': lambda i: _encoder(read, 1_000 * seed + i), 'autoencoder': start('autoencoder'), 'SimCLR': start('SimCLR')}
+    arms = {'from scratch': lambda i: _encoder(read, 1_000 * seed + i), 'autoencoder': start(autoencoder), 'SimCLR': start(simclr)}
     n = min(labels, len(dls.train_ds))
     t = compare_transfer(dls, dls.test_dl(s.by_split()['test']), arms, n, seeds, steps=120 if read['side'] <= 16 else 240)
     t.plot().savefig(folder/'transfer.png', dpi=dpi)
@@ -415,6 +411,7 @@ def tour(
     _source_exists(data)
     out = _folder(out)
     run = Run(out, say)
+    warm('pretrain_notes.pretrain.contrastive', 'pretrain_notes.transfer.compare')
     with run.locked():
         write_json(out/'tour.json', dict(data=_name(data), seed=seed, labels=labels, seeds=seeds))
         for f in ('report.json', 'report.html'): (out/f).unlink(missing_ok=True)
@@ -432,9 +429,10 @@ def _stages(run, r, seed, labels, seeds):
     k = run.stage(_classify, r, name='classify', seed=seed)
     x = run.stage(_publish, r, name='publish')
     autoencoder = run.stage(_pretrain_one, r, name='pretrain_autoencoder', objective='autoencoder', seed=seed)
-    p = run.stage(_pretrain, r, autoencoder, simclr(), name='pretrain', seed=seed)
-    t = run.stage(_transfer, r, p, name='transfer', labels=labels, seed=seed, seeds=seeds)
-    return dict(read=r, check=c, annotate=a, quality=q, classify=k, pretrain=p, transfer=t, publish=x)
+    trained = autoencoder, simclr()
+    p = run.start(_pretrain, r, *trained, name='pretrain', seed=seed)
+    t = run.stage(_transfer, r, *trained, name='transfer', labels=labels, seed=seed, seeds=seeds)
+    return dict(read=r, check=c, annotate=a, quality=q, classify=k, pretrain=p(), transfer=t, publish=x)
 
 def _finish(out, stages, seed):
     "Write report.json and report.html"

@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/workers.html.md"""
 __all__ = ['sent_as_arrays', 'isolated', 'cores', 'pool', 'warm', 'aside_of_this', 'stop_workers', 'side_by_side']
 
 # %% ../nbs/025_workers.ipynb #8ef816fb
-import os, pickle, random, sys, threading, warnings
+import atexit, os, pickle, random, sys, threading, warnings
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -104,6 +104,7 @@ def pool(
     "Worker processes, started now and used again by later calls; idle for five minutes they end"
     from loky import get_reusable_executor
     env = dict(PRETRAIN_NOTES_WORKERS='1', OMP_NUM_THREADS='1', PYTHONWARNINGS='ignore', LOKY_MAX_MEMORY_LEAK_SIZE='1e18')   # loky takes the data for a leak, and would start workers anew
+    if not _started: atexit.register(stop_workers)            # waiting for idle workers would take seconds
     _started['pool'] = get_reusable_executor(n, timeout=300, env=env, initializer=_start, initargs=(os.getpid(),))
     return _started['pool']
 
@@ -157,7 +158,7 @@ def side_by_side(
         with isolated(): results[i] = f(shared, **tasks[i])
         bar.update()
     try:
-        if workers is None and n > 1:
+        if workers is None and n > 1 and 'pool' not in _started:
             start = monotonic(); here(0)
             if (monotonic() - start) * (len(tasks) - 1) < _pays: n = 1
         left = [i for i in range(len(tasks)) if i not in results]
@@ -183,19 +184,23 @@ def _alone(why, left):
 
 # %% ../nbs/025_workers.ipynb #139c8b6d
 def _feed_workers(executor, path, tasks, left, n, here, results, bar):
-    "Each worker has one task and the next one; this process takes from the same list until it is empty"
-    sent = {}
-    def collect(all=False):
-        for i, job in list(sent.items()):
-            if all or job.done(): results[i] = job.result(); sent.pop(i); bar.update()
+    "This process and each worker take a task from the same list as soon as they are free; the tasks that nobody did"
+    sent, lock = {}, threading.Lock()
+    def take(): return left.pop(0) if left else None
+    def send(done=None):
+        if done: bar.update()
+        with lock:
+            if (i := take()) is not None: sent[i] = executor.submit(_work, path, tasks[i]); sent[i].add_done_callback(send)
     try:
-        while left:
-            while left and len(sent) < 2 * n: i = left.pop(0); sent[i] = executor.submit(_work, path, tasks[i])
-            if left: here(left.pop(0))
-            collect()
-        collect(all=True)
+        for _ in range(n): send()
+        while True:
+            with lock: i = take()
+            if i is None: break
+            here(i)
+        with lock: jobs = list(sent.items())
+        for i, job in jobs: results[i] = job.result()
     except BaseException as e:
-        for job in sent.values(): job.cancel()
+        with lock: left.clear()
         if not isinstance(e, Exception): executor.shutdown(wait=False, kill_workers=True)    # an interrupt does not wait for what runs
         raise
-    return []
+    return [i for i in range(len(tasks)) if i not in results]

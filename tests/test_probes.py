@@ -9,8 +9,8 @@ from fastai.torch_core import set_seed
 from pretrain_notes.pretrain.contrastive import SimCLR
 from pretrain_notes.pretrain.watch import CollapseWatch, OnlineProbe, effective_rank, feature_std
 from pretrain_notes.pretrain.objective import Objective, pretrain_learner
-from pretrain_notes.pretrain.probes import (
-    compare_probes, draw_labels, embed, knn_probe, linear_probe, plot_embedding, plot_neighbors, probe)
+from pretrain_notes.pretrain.probes import compare_probes, embed, knn_probe, linear_probe, plot_embedding, plot_neighbors, probe
+from pretrain_notes.parts import draw_labels
 from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.base import DataError
 from training import Pull, Turn, pairs, parts, plain, quiet, samples                    # noqa: F401 (fixtures among them)

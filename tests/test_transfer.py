@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 torch = pytest.importorskip('torch')
 from fastai.torch_core import set_seed
-from pretrain_notes.pretrain.probes import compare_probes, draw_labels, embed, linear_probe
+from pretrain_notes.pretrain.probes import compare_probes, embed, linear_probe
+from pretrain_notes.parts import draw_labels
 from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.base import DataError
 from training import parts, plain, samples                    # noqa: F401 (fixtures among them)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import clean_env
 from pretrain_notes.base import DataError
-from pretrain_notes.workers import cores, side_by_side
+from pretrain_notes.workers import cores, side_by_side, stop_workers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,6 +52,7 @@ def test_a_worker_that_is_killed():
         assert side_by_side(lambda _, i: -i, [dict(i=i) for i in range(3)], workers=2) == [0, -1, -2]
 
 def test_only_where_it_pays():
+    stop_workers()
     assert {p for p in side_by_side(lambda _, i: os.getpid(), [dict(i=i) for i in range(4)])} == {os.getpid()}
     assert side_by_side(net, []) == []
 

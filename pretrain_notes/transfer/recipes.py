@@ -26,7 +26,8 @@ from ..base import DataError
 from ..batch.loaders import ImageTensors
 from ..pretrain.encoders import encoder_for, n_features
 from ..pretrain.objective import StopOnNaN
-from ..pretrain.probes import draw_labels, fit_linear_probe, loader_features
+from ..parts import draw_labels
+from ..pretrain.probes import fit_linear_probe, loader_features
 
 # %% ../../nbs/400_transfer.recipes.ipynb #5d70e6e0
 class Classifier(nn.Module):
