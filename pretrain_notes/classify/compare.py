@@ -15,10 +15,11 @@ from time import process_time
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from ..base import DataError, did_you_mean, progress
+from ..base import DataError, did_you_mean
 from ..stats import corrected_interval
 from .preflight import checked_rows, ClassRows, DataWarning, dense_if_needed, preparation, take_rows
 from .scores import calibration_scores, class_metrics, class_scores, fold_scores
+from ..workers import side_by_side
 
 # %% ../../nbs/230_classify.compare.ipynb #f1fb90dc
 def _tree(seed):
@@ -216,24 +217,32 @@ def _fold_rows(d, n, seeds):
     "(number of the seed, fold, training rows, test rows)"
     for r, seed in enumerate(seeds):
         folds = np.asarray(d.folds(n, seed))
-        for k in progress(range(n), f'comparing classifiers, seed {r + 1} of {len(seeds)}'):
+        for k in range(n):
             test = np.flatnonzero(folds == k)
             if not len(test): raise DataError(f'{n} folds of {len(d)} rows leave one empty: use fewer folds')
             yield r, k, np.flatnonzero(folds != k), test
 
 # %% ../../nbs/230_classify.compare.ipynb #8d509f28
+def _one_fold(shared, r, k, train, test, seed):
+    "All classifiers on one fold, in whichever process: what each says, its size once, and those that failed"
+    d, arms, scored = shared
+    failed, first = {}, r == k == 0
+    found = [(name, pred, s, sure, cut, cost, _fitted_bytes(model) if first else None)
+             for name, model, pred, s, sure, cut, cost in _run_fold(d, train, test, arms, seed, scored, failed)]
+    return found, {name: (type(e).__name__, ' '.join(str(e).split())[:200]) for name, e in failed.items()}
+
 def _run_comparison(c, scored):
-    "Carry a comparison out"
+    "Carry a comparison out; the folds run side by side where there are cores, with the same results"
     import pandas as pd
-    from threadpoolctl import threadpool_limits
     d, rows, unfinished, failed, nc = c.data, [], {}, {}, len(c.vocab)
-    with threadpool_limits(1):
-        for r, k, train, test in _fold_rows(d, c.folds, c.seeds):
-            for name, model, pred, s, sure, cut, cost in _run_fold(d, train, test, c.arms, c.seeds[r], scored, failed):
-                c._keep(name, r, test, pred, s if sure else None)
-                if name not in c.sizes: c.sizes[name] = _fitted_bytes(model)
-                rows.append(dict(model=name, seed=c.seeds[r], fold=k, **fold_scores(d.y[test], pred, s, sure, nc), **cost))
-                unfinished[name] = unfinished.get(name, 0) + cut
+    tasks = [dict(r=r, k=k, train=train, test=test, seed=c.seeds[r]) for r, k, train, test in _fold_rows(d, c.folds, c.seeds)]
+    for t, (found, lost) in zip(tasks, side_by_side(_one_fold, tasks, (d, c.arms, scored), desc='comparing classifiers')):
+        failed = lost | failed
+        for name, pred, s, sure, cut, cost, size in found:
+            c._keep(name, t['r'], t['test'], pred, s if sure else None)
+            if size is not None: c.sizes[name] = size
+            rows.append(dict(model=name, seed=t['seed'], fold=t['k'], **fold_scores(d.y[t['test']], pred, s, sure, nc), **cost))
+            unfinished[name] = unfinished.get(name, 0) + cut
     c._leave_out(failed)
     c.scores = pd.DataFrame([r for r in rows if r['model'] in c.arms])
     c.notes += [f'{n} had not finished learning in {k} of {c.folds * len(c.seeds)} folds' for n, k in unfinished.items() if k and n in c.arms]
@@ -275,11 +284,11 @@ class Comparison:
 @patch
 def _leave_out(self:Comparison, failed):
     "Forget models that failed, and say why"
-    for n, e in failed.items():
-        self.notes.append(f'{n} failed and was left out: {type(e).__name__}: {" ".join(str(e).split())[:200]}')
+    for n, (kind, says) in failed.items():
+        self.notes.append(f'{n} failed and was left out: {kind}: {says}')
         warnings.warn(self.notes[-1], DataWarning, stacklevel=4)
         for of in (self.arms, self.predictions, self.probabilities, self.sizes): of.pop(n, None)
-    if not self.arms: raise DataError(f'no model is left: {self.notes[-1]}') from e
+    if not self.arms: raise DataError(f'no model is left: {self.notes[-1]}')
 
 # %% ../../nbs/230_classify.compare.ipynb #a262aca4
 @patch
