@@ -190,7 +190,9 @@ def _feed_workers(executor, path, tasks, left, n, here, results, bar):
     def send(done=None):
         if done: bar.update()
         with lock:
-            if (i := take()) is not None: sent[i] = executor.submit(_work, path, tasks[i]); sent[i].add_done_callback(send)
+            if (i := take()) is None: return
+            job = sent[i] = executor.submit(_work, path, tasks[i])
+        job.add_done_callback(send)                          # outside the lock: a job that is done already calls back at once
     try:
         for _ in range(n): send()
         while True:

@@ -179,7 +179,7 @@ def test_tour_bars(monkeypatch, there, low, pairs, wall, ok, holds):
     "The bar on mnist is there exactly where mnist is; otherwise a note says so."
     pytest.importorskip('cleanlab', reason='cleanlab, the peer, is not installed: pip install pretrain_notes[bench]')
     monkeypatch.setattr(BenchResult, '_label_errors', lambda self, seeds, repeats: self.at_least('f1', 0, -.01))
-    monkeypatch.setattr(B, '_found', lambda name: there)
+    monkeypatch.setattr(B, 'have_data', lambda name: there)
     asked = []
     monkeypatch.setattr(B, '_run_tour', lambda data, out=None, **kw: asked.append((data, out, kw)) or (dict(wall=wall), dict(ok=ok, transfer=transfer(low, pairs))))
     b = bench('tour', seeds=3, out='kept')

@@ -61,7 +61,7 @@ def test_second_run_reuses(whole):
     out, _ = whole
     before = (out/'report.json').read_bytes(), (out/'report.html').read_bytes()
     p = run('tour', '--out', out)
-    assert p.returncode == 0 and p.stderr.count('reused') == len(stages) and 'done in' not in p.stderr
+    assert p.returncode == 0 and p.stderr.count('reused') == len(stages) + 2 and 'done in' not in p.stderr
     assert before == ((out/'report.json').read_bytes(), (out/'report.html').read_bytes())
 
 def test_killed_and_resumed(tmp_path):
@@ -73,7 +73,7 @@ def test_killed_and_resumed(tmp_path):
         (data/str(c)).mkdir(parents=True)
         for i in np.flatnonzero(d.labels == c)[:30]: d.image(int(i)).save(data/str(c)/f'{i}.png')
     subprocess.run(small(data, once), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for stage, after in (('read', 0), ('pretrain', .5), ('transfer', 1)):
+    for stage, after in (('read', 0), ('pretrain_simclr', .5), ('transfer', 1)):
         p = subprocess.Popen(small(data, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ | dict(TQDM_DISABLE='1'))
         end = time.monotonic() + 300
         while not list(out.glob(f'.{stage}.*tmp')) and p.poll() is None and time.monotonic() < end: time.sleep(.01)
@@ -83,7 +83,7 @@ def test_killed_and_resumed(tmp_path):
         assert not (out/stage).exists(), f'{stage} was finished before it could be killed: kill it earlier'
     p = subprocess.run(small(data, out), capture_output=True, text=True)
     assert p.returncode == 0, p.stderr
-    assert 'read: reused' in p.stdout and 'pretrain: reused' in p.stdout
+    assert 'read: reused' in p.stdout and 'pretrain_simclr: reused' in p.stdout
     for f in ('report.json', 'report.html'): assert (once/f).read_text() == (out/f).read_text(), f
 
 # --- input that cannot be used
