@@ -67,13 +67,13 @@ def _repr_html_(self:DataSource):
 
 # %% ../nbs/050_datasets.ipynb #3c11a25b
 _uci = 'https://archive.ics.uci.edu/dataset'
-DataSource('digits', 'image', 1797, 'CC-BY-4.0', 'Handwritten digits, 8 x 8 pixels in 17 shades of grey, scaled to 0..255; '
+DataSource('digits', 'image', 1797, 'CC-BY-4.0', 'Handwritten digits, 8 x 8 pixels in 17 shades of gray, scaled to 0..255; '
        'the test part of the UCI set, as scikit-learn ships it. Who wrote which is not recorded.',
        f'{_uci}/80/optical+recognition+of+handwritten+digits', 'E. Alpaydin, C. Kaynak', '1998-07-01', vocab=[str(i) for i in range(10)],
        version='1.0.0', personalSensitiveInformation='none', dataCollection='Digits written on a preprinted form by 43 people (13 of them here), read with the programs of NIST and reduced to counts of 4 x 4 blocks.',
        cite='Alpaydin, E. & Kaynak, C. (1998). Optical Recognition of Handwritten Digits. UCI. https://doi.org/10.24432/C50P49')
 
-def digits()->Samples: # 1797 rows: image (8 x 8 grey), label
+def digits()->Samples: # 1797 rows: image (8 x 8 gray), label
     "Handwritten digits that come with scikit-learn"
     from sklearn.datasets import load_digits
     d, s = load_digits(), sources['digits']
@@ -103,7 +103,7 @@ def wine()->Samples: # 178 rows: 13 columns of numbers, label
     return _sklearn_table('wine')
 
 def breast_cancer()->Samples: # 569 rows: 30 columns of numbers, label
-    "Tumours by measurements of cell nuclei, which come with scikit-learn"
+    "Tumors by measurements of cell nuclei, which come with scikit-learn"
     return _sklearn_table('breast_cancer')
 
 sources['wine'].read, sources['breast_cancer'].read = wine, breast_cancer
@@ -150,7 +150,7 @@ DataSource('sample_texts', 'text', 240, 'CC0-1.0',
        'Short English and Chinese texts written for this package by a language model, with topic, spans and document. Made, not collected.',
        _page, 'pretrain_notes', '2026-11-22', inLanguage=['en', 'zh'])
 DataSource('sample_speech', 'audio', 120, 'CC0-1.0',
-       'The digits 0 to 9 in English and Mandarin by twelve voices of the synthesiser espeak-ng, 8 kHz. Made, not recorded.',
+       'The digits 0 to 9 in English and Mandarin by twelve voices of the synthesizer espeak-ng, 8 kHz. Made, not recorded.',
        _page, 'pretrain_notes', '2026-11-22', inLanguage=['en', 'cmn'], vocab=[str(i) for i in range(10)])
 
 def _sample_file(name):
@@ -270,7 +270,7 @@ def _read_class_folders(parts, source):
 _c1 = {c: bytes([c]).decode('cp1252', 'ignore') or chr(c) for c in range(0x80, 0xa0)}
 
 def _read_lines(parts, source):
-    "One text a line: tab-separated from its label, or labelled by the suffix of the file; or texts with blank lines between"
+    "One text a line: tab-separated from its label, or labeled by the suffix of the file; or texts with blank lines between"
     by, rows = source.opts.get('by'), []
     for split, n, b in parts:
         t = b.decode().translate(_c1 if by == 'suffix' else {})
@@ -317,7 +317,7 @@ def _files(lines):
     return res
 
 # %% ../nbs/050_datasets.ipynb #c45f6682
-DataSource('mnist', 'image', dict(train=60000, test=10000), 'CC-BY-SA-3.0', 'Handwritten digits, 28 x 28 grey, centred and scaled.',
+DataSource('mnist', 'image', dict(train=60000, test=10000), 'CC-BY-SA-3.0', 'Handwritten digits, 28 x 28 gray, centered and scaled.',
     'https://github.com/cvdfoundation/mnist', 'Y. LeCun, C. Cortes, C. J. C. Burges', '1998-11-01',
     cite='LeCun, Y. et al. (1998). Gradient-based learning applied to document recognition. Proc. IEEE 86(11)',
     read=_read_idx_pairs, vocab=[str(i) for i in range(10)], get=('torchvision', 'MNIST'),
@@ -326,7 +326,7 @@ DataSource('mnist', 'image', dict(train=60000, test=10000), 'CC-BY-SA-3.0', 'Han
         train    60008 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5 train-labels-idx1-ubyte.gz
         test   7840016 0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7 t10k-images-idx3-ubyte.gz
         test     10008 ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2 t10k-labels-idx1-ubyte.gz'''))
-DataSource('fashion_mnist', 'image', dict(train=60000, test=10000), 'MIT', "Photos of Zalando's articles, 28 x 28 grey.",
+DataSource('fashion_mnist', 'image', dict(train=60000, test=10000), 'MIT', "Photos of Zalando's articles, 28 x 28 gray.",
     'https://github.com/zalandoresearch/fashion-mnist', 'H. Xiao, K. Rasul, R. Vollgraf', '2017-08-25',
     cite='Xiao, H. et al. (2017). Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms. arXiv:1708.07747',
     vocab=['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'],
@@ -339,7 +339,7 @@ DataSource('fashion_mnist', 'image', dict(train=60000, test=10000), 'MIT', "Phot
 
 # %% ../nbs/050_datasets.ipynb #bf285935
 DataSource('cifar10', 'image', dict(train=50000, test=10000), 'LicenseRef-unstated',
-    'Small colour photos of ten kinds of animals and vehicles, 32 x 32. Its page states no licence. '
+    'Small color photos of ten kinds of animals and vehicles, 32 x 32. Its page states no license. '
     'This is the binary version; the Python version is a pickle, which is not read.',
     'https://www.cs.toronto.edu/~kriz/cifar.html', 'A. Krizhevsky, V. Nair, G. Hinton', '2009-04-08',
     cite='Krizhevsky, A. (2009). Learning Multiple Layers of Features from Tiny Images',

@@ -57,7 +57,7 @@ def read_image(
 # %% ../nbs/005_media.ipynb #58992f2a
 def to_mode(
     im, # a `PIL.Image`
-    mode:str='RGB' # 'L' (grey) or 'RGB'
+    mode:str='RGB' # 'L' (gray) or 'RGB'
 ): # the image upright, in that mode, 8 bits a channel
     "Convert an image: orientation applied, 16-bit scaled, transparency put on white"
     from PIL import Image, ImageOps

@@ -419,7 +419,7 @@ class SizeError(DataError):
 @patch
 def images(self:Samples,
     size:int=None, # side in pixels to which every image is resized; None: they must all have one size already
-    mode:str=None # 'L' or 'RGB'; None: 'L' where the first image is grey, else 'RGB'
+    mode:str=None # 'L' or 'RGB'; None: 'L' where the first image is gray, else 'RGB'
 )->np.ndarray: # uint8, (n, h, w) for 'L', (n, h, w, 3) for 'RGB'
     "All images, decoded, as one array"
     from PIL import Image

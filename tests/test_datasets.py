@@ -58,7 +58,7 @@ def test_installed(name):
 
 @pytest.mark.parametrize('name', sources)
 def test_info(name):
-    "Every set says what it is, whose, since when and under which licence."
+    "Every set says what it is, whose, since when and under which license."
     from datetime import date
     info = sources[name].info
     assert all(info[k] for k in 'name description license url creator datePublished'.split())

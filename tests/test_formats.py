@@ -470,7 +470,7 @@ def ls(tmp_path, *tasks, **kw):
     return read_labels(tmp_path/'ls.json', **kw)
 
 def test_label_studio_as_exported(tmp_path):
-    "A task as Label Studio exports it: upload prefix, percent, rotation, cancelled, prediction, dictionary of the user"
+    "A task as Label Studio exports it: upload prefix, percent, rotation, canceled, prediction, dictionary of the user"
     def rect(**kw): return dict(original_width=200, original_height=100, image_rotation=0, from_name='tag', to_name='img', id='x',
                                 type='rectanglelabels',
                                 value=dict(x=10, y=20, width=30, height=40, rotation=0, rectanglelabels=['cat']) | kw)

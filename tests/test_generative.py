@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 MAKE = dict(plain=lambda: Autoencoder(noise=0, mask=0), denoising=Autoencoder, vae=VAE, gan=GAN, masked=lambda: MaskedAutoencoder(patch=4))
 
 def loaders(h=12, w=8, c=3, n=48, bs=16):
-    "A few random pictures, unlabelled."
+    "A few random pictures, unlabeled."
     x = np.random.default_rng(0).integers(0, 256, (n, h, w, c), dtype='uint8')
     return Samples.from_arrays(x[..., 0] if c == 1 else x).split(valid=.25, test=0, seed=0).dataloaders(label=None, bs=bs, device='cpu')
 
@@ -32,7 +32,7 @@ def learner(dls, o): return gan_learner(dls, o) if isinstance(o, GAN) else pretr
 @pytest.mark.parametrize('shape', [(12, 8, 3), (8, 8, 1), (28, 28, 1), (20, 20, 4)])
 @pytest.mark.parametrize('name', MAKE)
 def test_any_shape(name, shape):
-    "Grey, colour and four channels, square or not; the encoder's weights move; parts of the loss are finite."
+    "Gray, color and four channels, square or not; the encoder's weights move; parts of the loss are finite."
     if shape[2] == 4:
         x = torch.randn(16, 4, *shape[:2])
         o = MAKE[name]().setup(x)
@@ -80,7 +80,7 @@ def test_settings(make):
     with pytest.raises(DataError, match='='): make()
 
 def test_timm_encoder():
-    "Any encoder without its head: here a small ResNet of timm, in grey."
+    "Any encoder without its head: here a small ResNet of timm, in gray."
     x = torch.randn(4, 1, 32, 32)
     for cls in (Autoencoder, VAE, GAN):
         o = cls(make_encoder('resnet10t', 1, 32)).setup(x)

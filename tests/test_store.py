@@ -400,7 +400,7 @@ def test_a_place_that_opens_behind(store):
     assert [c['item'] for c in store.claim('ben', task, n=2)] == ['i2', 'i7']
 
 def test_claim_is_fast(tmp_path):
-    "A claim does not look at the items: 100,000 waiting, 3,000 labelled by this annotator, places open before and behind."
+    "A claim does not look at the items: 100,000 waiting, 3,000 labeled by this annotator, places open before and behind."
     store = LabelStore(tmp_path/'labels.db')
     store.enqueue(task, [f'i{i}' for i in range(100_000)], overlap=3)
     store.add_many([dict(item=c['item'], value='cat', task=task, annotator='ann') for _ in range(3) for c in store.claim('ann', task, n=1000)])

@@ -48,7 +48,7 @@ def test_a_fitted_head_is_the_linear_probe(samples, parts):
     labeled, test = samples.dataloaders(bs=50, device='cpu'), parts['test']
     set_seed(0)
     encoder = make_encoder(size=8, width=8).train()
-    for b in list(labeled.train) * 3: encoder(b[0])               # batch normalisation has seen the data, as after pretraining
+    for b in list(labeled.train) * 3: encoder(b[0])               # batch normalization has seen the data, as after pretraining
     learn = fit_head(encoder_learner(labeled, encoder), C=.1)
     with learn.no_bar(), learn.no_logging(): fitted = learn.validate(dl=labeled.test_dl(test, with_labels=True))[1]
     y, y_new = labeled.train_ds.y, test.labels

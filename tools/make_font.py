@@ -47,7 +47,7 @@ def main(src, out):
     sub.populate(unicodes=want)
     sub.subset(face)
     one_word = family.replace(' ', '')
-    for n in list(face['name'].names):  # OFL: keep the copyright and licence records, give the changed font a name of its own
+    for n in list(face['name'].names):  # OFL: keep the copyright and license records, give the changed font a name of its own
         new = {1: family, 3: f'{family};subset of {version}', 4: family, 6: one_word}.get(n.nameID)
         if n.nameID in (16, 17, 21, 22, 25): face['name'].removeNames(n.nameID)
         elif new: face['name'].setName(new, n.nameID, n.platformID, n.platEncID, n.langID)

@@ -1,9 +1,9 @@
 """Make the small frozen sample in pretrain_notes/assets/sample/: texts.jsonl, speech.parquet, SHA256SUMS.
 
-Texts come from tools/sample_texts_en.txt and _zh.txt; speech is synthesised by espeak-ng.
+Texts come from tools/sample_texts_en.txt and _zh.txt; speech is synthesized by espeak-ng.
     python tools/make_sample.py --check     parse the texts, compare with what is shipped, write nothing (needs the standard library only)
     python tools/make_sample.py             write texts.jsonl and SHA256SUMS
-    python tools/make_sample.py --speech    also synthesise speech.parquet (apt-get install espeak-ng; needs numpy, scipy, pyarrow)
+    python tools/make_sample.py --speech    also synthesize speech.parquet (apt-get install espeak-ng; needs numpy, scipy, pyarrow)
 The same sources, and the same versions of espeak-ng, scipy and pyarrow, give the same bytes.
 """
 import argparse, hashlib, io, json, re, subprocess, tempfile, wave
@@ -172,7 +172,7 @@ def check_sums():
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--check', action='store_true', help='write nothing; fail if what is shipped differs from the sources')
-    ap.add_argument('--speech', action='store_true', help='synthesise speech.parquet too')
+    ap.add_argument('--speech', action='store_true', help='synthesize speech.parquet too')
     a = ap.parse_args()
     rows = all_texts()
     sim, *pair = check_texts(rows)

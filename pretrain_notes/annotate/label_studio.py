@@ -193,7 +193,7 @@ def _ls_answers(t, where, notes):
         for a in t[group] if isinstance(t.get(group), list) else []:
             if not isinstance(a, dict) or not isinstance(a.get('result'), list):
                 notes('no annotation', 'left out', str(a)[:80], where); continue
-            if a.get('was_cancelled') or a.get('skipped'): notes('skipped', 'left out', 'an annotation that was cancelled', where); continue
+            if a.get('was_cancelled') or a.get('skipped'): notes('skipped', 'left out', 'an annotation that was canceled', where); continue
             good = [r for r in a['result'] if isinstance(r, dict) and isinstance(r.get('type'), str)]
             if len(good) < len(a['result']): notes('no result', 'left out', 'a result without a type', where)
             if a.get('ground_truth'): notes('ground truth', 'kept', 'a label like any other here', where)

@@ -159,7 +159,7 @@ class BYOL(TwoViews):
 @patch
 @torch.no_grad()
 def follow(self:BYOL):
-    "Move the target's weights towards the trained ones"
+    "Move the target's weights toward the trained ones"
     trained = *self.encoder.parameters(), *self.projector.parameters()
     for t, p in zip(self.target.parameters(), trained): t.lerp_(p, 1 - self.momentum)
 

@@ -102,7 +102,7 @@ def _real(self:GAN, x):
 
 # %% ../../nbs/335_pretrain.gan.ipynb #0f865627
 class AverageGenerator(Callback):
-    "After each step, move the average generator a little towards the generator"
+    "After each step, move the average generator a little toward the generator"
     def __init__(self,
         decay:float=.99 # share of the average that stays, 0..1
     ): store_attr()

@@ -75,7 +75,7 @@ def mlp_learner(
 # %% ../../nbs/320_pretrain.supervised.ipynb #18e3868e
 @torch.no_grad()
 def keras_init(
-    model:nn.Module # whose linear layers are initialised in place
+    model:nn.Module # whose linear layers are initialized in place
 )->nn.Module: # the same model
     "Weights as Keras's `Dense` draws them: Glorot's uniform, and biases of 0"
     for m in model.modules():
