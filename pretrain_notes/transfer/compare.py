@@ -95,7 +95,7 @@ def _fine_tuned(self:Plan, dls, dl, arms):
     "Scores of fine-tunings"
     shared = dls, dl, arms, self.epochs, self.kw
     cells = [dict(arm=a, n_labels=n, steps=s) for a, n, s in itertools.product(arms, self.n_labels, self.steps)]
-    tasks = [c | best | dict(seed=s) for c, best in zip(cells, self._chosen(shared, cells)) for s in range(self.seeds)]
+    tasks = [c | dict(seed=s) | best for c, best in zip(cells, self._chosen(shared, cells)) for s in range(self.seeds)]
     return [t | r for t, r in zip(tasks, side_by_side(_one, [t | dict(scored='test') for t in tasks], shared, desc='fine-tuning'))]
 
 def _frozen_one(shared, arm, seed):
