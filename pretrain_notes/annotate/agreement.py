@@ -66,7 +66,7 @@ def present_values(
     "A column without gaps. Raises `DataError` that names the rows"
     values = values.reset_index(drop=True)
     if (gone := values.isna().to_numpy()).any():
-        raise DataError(f'{rows_in_words(gone)} of the votes has no {what}: leave such rows out first')
+        raise DataError(f'{rows_in_words(gone)} of the votes {"has" if gone.sum() == 1 else "have"} no {what}: leave such rows out first')
     return values
 
 # %% ../../nbs/150_annotate.agreement.ipynb #4d065149

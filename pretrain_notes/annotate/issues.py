@@ -17,6 +17,7 @@ import numpy as np
 from fastcore.basics import GetAttr, store_attr
 
 from ..base import DataError, did_you_mean
+from ..markup import P, frame, look, to_html
 from ..parts import array_folds, linked
 from ..samples import Samples
 
@@ -468,7 +469,7 @@ class LabelIssues(GetAttr):
     def _top(self):                                  # ids are long, and left out
         return f'{len(self.rows)} of {self.n} labels are flagged', self.head(5).drop(columns='item', errors='ignore')
     def __repr__(self): return '\n'.join(map(str, self._top()))
-    def _repr_html_(self): return '<p>{}</p>{}'.format(self._top()[0], self._top()[1].to_html())
+    def _repr_html_(self): return to_html(look, P(self._top()[0]), frame(self._top()[1]))
 
 # %% ../../nbs/170_annotate.issues.ipynb #dfbbd017
 def find_label_issues(
