@@ -155,7 +155,7 @@ def _row_keys(X):
 def unusable_row(
     b # float (rows, classes), what should be probabilities
 ): # its number; None if all rows are usable
-    "The first row that is no probability distribution; a NaN or an infinity makes it one of them"
+    "The first row that is not a probability distribution; a row with a NaN or an infinity counts as such"
     with np.errstate(invalid='ignore'):
         if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
         bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
@@ -524,7 +524,7 @@ def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
 )->dict: # precision, recall, f1 of the flags; average_precision of the score
-    "How well flags and ranking find what is wrong. Raises `DataError` if `wrong` is no such mask"
+    "How well flags and ranking find what is wrong. Raises `DataError` if `wrong` is not such a mask"
     from sklearn.metrics import average_precision_score
     wrong, flagged, score = np.asarray(wrong), np.zeros(len(issues), bool), np.zeros(len(issues))
     if wrong.dtype != bool or wrong.shape != flagged.shape:

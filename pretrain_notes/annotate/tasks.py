@@ -326,7 +326,7 @@ def bounds_of(
 def from_dict(cls:Task,
     d:dict # what `to_dict` gave
 )->Task: # the task
-    "A task from its description; raises `DataError` where it is none"
+    "A task from its description; raises `DataError` where it is not one"
     try: kind, kw = d['kind'], {k: d[k] for k in ('classes', 'guide', 'name')}
     except (KeyError, TypeError): raise DataError('this is no description of a task: it needs kind, name, classes and guide') from None
     if not isinstance(kind, str) or kind not in Task.kinds:
@@ -357,8 +357,8 @@ def _shape_svg(s, color, unit):
         x, y, w, h = s['box']
         form = _rect(x=x, y=y, width=w, height=h, **look)
     else: (x, y), form = s['points'][0], _polygon(points=' '.join(f'{a},{b}' for a, b in s['points']), **look)
-    return form, _words(s['label'], x=x + 2 * unit, y=max(y - 3 * unit, 11 * unit), font_size=11 * unit, font_family='sans-serif', fill=color,
-        stroke='white', stroke_width=2.5 * unit, paint_order='stroke')
+    return form, _words(s['label'], x=x + 2 * unit, y=max(y - 3 * unit, 11 * unit), font_size=11 * unit,
+        font_family='sans-serif', fill=color, stroke='white', stroke_width=2.5 * unit, paint_order='stroke')
 
 def _image_element(task, image, value, width):
     "A picture with its class below, or with its shapes on it"
@@ -396,7 +396,7 @@ def show_label(
     value=None, # the answer; None: none yet
     width:int=320 # width of a picture, in pixels of the page
 )->LabelView: # shown as the output of a cell; `.element` can be part of a page, `.html` is its HTML
-    "An answer on its item. Raises `DataError` for an answer that is not valid or lies outside, and for items that are neither pictures nor text"
+    "An answer on its item. Raises `DataError` for an answer that is not valid, and for items that are neither pictures nor text"
     if samples.media not in ('image', 'text'): raise DataError('only pictures and text can be shown with their label')
     if not -len(samples) <= i < len(samples): raise DataError(f'there is no row {i}: these are {len(samples)} samples')
     value = None if value is None else task.check(value, bounds_of(samples, i, task))

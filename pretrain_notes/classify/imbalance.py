@@ -372,7 +372,7 @@ def cost_curve(
     p, # (n,), probabilities of 1
     costs # (2, 2), at least 0: rows the truth, columns what is said
 ): # a DataFrame: threshold, cost (mean over rows)
-    "What each threshold would have cost: 1 is said where p is at least the threshold; raises `DataError` if y is not 0/1, or p outside 0..1"
+    "What each threshold would have cost: 1 is said where p is at least the threshold; `DataError` if y is not 0 or 1, or p outside 0..1"
     import pandas as pd
     y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
     if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability')

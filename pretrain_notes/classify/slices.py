@@ -457,7 +457,8 @@ def __repr__(self:Slices): return f'{self.statement()}{"".join(f" Note: {n}." fo
 
 @patch
 def _repr_html_(self:Slices):
-    return to_html(look, P(self.statement()), frame(self.table(), index=False) if len(self) else None, [P(f'Note: {n}.') for n in self.notes])
+    t = frame(self.table(), index=False) if len(self) else None
+    return to_html(look, P(self.statement()), t, [P(f'Note: {n}.') for n in self.notes])
 
 # %% ../../nbs/260_classify.slices.ipynb #665e6ba4
 @patch
