@@ -54,7 +54,7 @@ class Consensus:
     def accuracy(self,
         gold:dict # item to true label
     )->float: # 0..1; a tie counts for its share
-        "The share of gold items that are right. Raises `DataError` if no gold item is among the votes, or a gold label is no class"
+        "The share of gold items that are right. `DataError` if no gold item is among the votes, or its label is not one of the classes"
         return float(self.right(gold).mean())
 
 # %% ../../nbs/160_annotate.aggregate.ipynb #ff16e191

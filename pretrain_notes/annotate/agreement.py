@@ -66,12 +66,12 @@ def present_values(
     "A column without gaps. Raises `DataError` that names the rows"
     values = values.reset_index(drop=True)
     if (gone := values.isna().to_numpy()).any():
-        raise DataError(f'{rows_in_words(gone)} of the votes has no {what}: leave such rows out first')
+        raise DataError(f'{rows_in_words(gone)} of the votes {"has" if gone.sum() == 1 else "have"} no {what}: leave such rows out first')
     return values
 
 # %% ../../nbs/150_annotate.agreement.ipynb #4d065149
 def _as_numbers(classes):
-    "Classes as numbers, also those written as text; None if one is no number"
+    "Classes as numbers, also those written as text; None if one is not a number"
     try: x = np.array(list(classes), float)
     except (TypeError, ValueError): return None
     return x if np.isfinite(x).all() else None
@@ -493,7 +493,7 @@ def judged_by_gold(
     v:Votes, # votes
     gold:dict # item to its true label; None or empty: nothing is known
 )->np.ndarray: # (votes,), 1 right, 0 wrong, nan if the item has no gold label
-    "Whether each vote is right. Raises `DataError` for a gold label that is no class"
+    "Whether each vote is right. Raises `DataError` for a gold label that is not one of the classes"
     if not gold: return np.full(len(v), np.nan)
     import pandas as pd
     names = pd.Series(list(gold.values()))
@@ -511,7 +511,7 @@ def judged_by_gold(
 def by_annotator(self:Votes,
     gold:dict=None # item to its true label, for the items where it is known
 ): # DataFrame: annotator, votes, agrees (with others), top_label, top_share, seconds (median); with gold: gold_items, right, low, high
-    "A row per annotator, the least agreeing first. Raises `DataError` for a gold label that is no class"
+    "A row per annotator, the least agreeing first. Raises `DataError` for a gold label that is not one of the classes"
     import pandas as pd
     _, same = _other_votes(self)
     df = pd.DataFrame(dict(a=self.annotator, same=same, right=judged_by_gold(self, gold),

@@ -8,14 +8,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.bias.html.md"""
 __all__ = ['AutomationBias', 'automation_bias']
 
 # %% ../../nbs/122_annotate.bias.ipynb #1de93e99
-from html import escape
-
 import numpy as np
 from fastcore.basics import patch
 
 from .store import LabelStore
 from .tasks import Task
 from ..base import DataError
+from ..markup import P, frame, look, to_html
 from ..stats import wilson_interval
 
 # %% ../../nbs/122_annotate.bias.ipynb #27467bfe
@@ -35,7 +34,7 @@ class AutomationBias:
         "The bias in words"
         return f'agreement with the model, shown minus blind: {self.difference:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})'
     def __repr__(self): return self.statement()
-    def _repr_html_(self): return f'<p>{escape(self.statement())}</p>{self.table().to_html()}'
+    def _repr_html_(self): return to_html(look, P(self.statement()), frame(self.table()))
 
 # %% ../../nbs/122_annotate.bias.ipynb #5d9521c8
 def _moment(task, store, annotator):

@@ -13,19 +13,15 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import NAMESPACE_URL, uuid5
-from xml.sax.saxutils import escape
 
 from fastcore.basics import patch, store_attr
 
 from .interchange import (
     Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, shape_key)
-from ..base import DataError, did_you_mean, digest, write_json
-from ..samples import Samples
-from ..readers import list_files, media_kind, read_media_file
-from ..media import image_suffixes
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
 from ..base import DataError, did_you_mean, digest, replacing, write_json
+from ..markup import P, frame, look, sheet, to_html
 from ..media import image_suffixes
 from ..readers import list_files, media_kind, read_media_file
 from ..samples import Samples
@@ -301,9 +297,9 @@ class Imported:
     def _repr_html_(self):
         ids = {v: i for i, v in enumerate(self.samples['id'].to_pylist())}
         first = list(zip(self.labels['item'], self.labels.value))[:4] if self.samples.media in ('image', 'text') else ()
-        shown = [show_label(self.samples, ids[i], self.task, v, 200).html for i, v in first]
-        counts = self.report.groupby(['what', 'effect'], sort=False).n.sum().reset_index().to_html(index=False) if len(self.report) else ''
-        return f'<p>{escape(repr(self))}</p><div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>{counts}'
+        shown = [show_label(self.samples, ids[i], self.task, v, 200).element for i, v in first]
+        counts = self.report.groupby(['what', 'effect'], sort=False).n.sum().reset_index()
+        return to_html(look, P(repr(self)), sheet(shown), frame(counts, index=False) if len(counts) else None)
 
 # %% ../../nbs/130_annotate.formats.ipynb #bc4394f9
 def read_labels(

@@ -17,6 +17,7 @@ import numpy as np
 from fastcore.basics import GetAttr, store_attr
 
 from ..base import DataError, did_you_mean
+from ..markup import P, frame, look, to_html
 from ..parts import array_folds, linked
 from ..samples import Samples
 
@@ -154,7 +155,7 @@ def _row_keys(X):
 def unusable_row(
     b # float (rows, classes), what should be probabilities
 ): # its number; None if all rows are usable
-    "The first row that is no probability distribution; a NaN or an infinity makes it one of them"
+    "The first row that is not a probability distribution; a row with a NaN or an infinity counts as such"
     with np.errstate(invalid='ignore'):
         if b.min() >= -1e-6 and abs(b @ np.ones(b.shape[1], b.dtype) - 1).max() < 1e-2: return None
         bad = ~((b >= -1e-6).all(1) & (abs(b.sum(1) - 1) < 1e-2))
@@ -468,7 +469,7 @@ class LabelIssues(GetAttr):
     def _top(self):                                  # ids are long, and left out
         return f'{len(self.rows)} of {self.n} labels are flagged', self.head(5).drop(columns='item', errors='ignore')
     def __repr__(self): return '\n'.join(map(str, self._top()))
-    def _repr_html_(self): return '<p>{}</p>{}'.format(self._top()[0], self._top()[1].to_html())
+    def _repr_html_(self): return to_html(look, P(self._top()[0]), frame(self._top()[1]))
 
 # %% ../../nbs/170_annotate.issues.ipynb #dfbbd017
 def find_label_issues(
@@ -523,7 +524,7 @@ def score_issues(
     issues, # what `find_label_issues` gave
     wrong # bool (n,), which labels are truly wrong
 )->dict: # precision, recall, f1 of the flags; average_precision of the score
-    "How well flags and ranking find what is wrong. Raises `DataError` if `wrong` is no such mask"
+    "How well flags and ranking find what is wrong. Raises `DataError` if `wrong` is not such a mask"
     from sklearn.metrics import average_precision_score
     wrong, flagged, score = np.asarray(wrong), np.zeros(len(issues), bool), np.zeros(len(issues))
     if wrong.dtype != bool or wrong.shape != flagged.shape:

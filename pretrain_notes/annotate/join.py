@@ -49,7 +49,7 @@ def with_labels(self:Samples,
     source:str='human', # 'human', 'model' or 'function'; None: all together
     labeled_only:bool=False # True: drop rows without a label; False: their label is null
 )->Samples: # the samples with the column `label`; `labels` (several classes), `objects` (boxes: bbox, category, segmentation), or `spans`
-    "Join what was decided on `id`. Raises `DataError` where no label fits, or one is no answer to this version of the task, or to its item"
+    "Join what was decided on `id`. Raises `DataError` where no label fits, or one does not answer this version of the task, or its item"
     if not isinstance(store, LabelStore): raise DataError('with_labels takes the task first, then the label store')
     as_task(task)
     now, ids = store.decided(task, conflict, source), self['id'].to_pylist()

@@ -22,6 +22,7 @@ from .tables import (
     undone_table, upgrade_tables, warn_ephemeral)
 from .tasks import Task
 from ..base import DataError, did_you_mean
+from ..markup import P, frame, look, to_html
 
 # %% ../../nbs/110_annotate.store.ipynb #9ad77eb2
 class StoreUnavailable(DataError):
@@ -375,8 +376,9 @@ def mine(self:LabelStore,
 )->dict: # item to the answer, None for a skip; in the order in which the items were first answered
     "What one annotator says now"
     annotator, kinds = checked_text('annotator', annotator, 200), ('adjudicate',) if adjudications else ('label', 'skip')
-    query = sa.select(event_table.c.item, event_table.c.value).where(event_table.c.annotator == annotator, event_table.c.task == task_name(task),
-        event_table.c.kind.in_(kinds), event_table.c.source == 'human', stands(event_table)).order_by(event_table.c.seq)
+    c = event_table.c
+    query = sa.select(c.item, c.value).where(c.annotator == annotator, c.task == task_name(task), c.kind.in_(kinds), c.source == 'human',
+        stands(event_table)).order_by(c.seq)
     return {i: v if v is None else json.loads(v) for i, v in self._rows(query)}
 
 # %% ../../nbs/110_annotate.store.ipynb #7adba447
@@ -452,8 +454,7 @@ def __repr__(self:LabelStore): return str(self) + (f' · {self._mirror}' if self
 
 @patch
 def _repr_html_(self:LabelStore):
-    from html import escape
-    return f'<p>{escape(re.sub(", the last [^ ]*", "", repr(self)))}</p>' + self.summary().to_html(index=False, na_rep='–')
+    return to_html(look, P(re.sub(', the last [^ ]*', '', repr(self))), frame(self.summary(), index=False))
 
 # %% ../../nbs/110_annotate.store.ipynb #e92bc7e6
 @patch

@@ -314,7 +314,7 @@ def event_row(
     ref:str=None, # uuid of the event that an undo takes back
     late:int=None # 1: the lease had run out
 )->dict: # column to value
-    "One checked row of the log. Raises `DataError` for what is no event"
+    "One checked row of the log. Raises `DataError` for anything that is not an event"
     _refuse_mismatch(kind, value, task, source, proposal, uuid)
     if kind in ('label', 'adjudicate'): value = task.check(value)
     return dict(uuid=uuid or str(uuid4()), time=_now() if time is None else checked_number('time', time),

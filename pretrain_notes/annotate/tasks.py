@@ -10,13 +10,15 @@ __all__ = ['ACTIONS', 'guide_html', 'allocate_keys', 'class_colors', 'Task', 'Cl
 
 # %% ../../nbs/100_annotate.tasks.ipynb #36248776
 import base64, colorsys, io, json, math
-from html import escape
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
+from fastcore.xml import Safe, ft
 
 from ..base import DataError, did_you_mean, digest
+from ..markup import B, Code, Details, Div, Element, Figcaption, Figure, P, Span, Summary, to_html
 from ..samples import Samples
 from ..media import to_mode
 
@@ -28,7 +30,7 @@ def guide_html(
     from markdown_it import MarkdownIt
     md = MarkdownIt('commonmark', dict(html=False)).enable('table')
     md.validateLink = lambda url: url.startswith(('https://', 'http://'))
-    md.add_render_rule('image', lambda self, tokens, i, *args: escape(tokens[i].content))
+    md.add_render_rule('image', lambda self, tokens, i, *args: to_html(tokens[i].content))
     tokens = md.parse(guide)
     for t in tokens:
         if t.type.startswith('heading'): t.tag = f'h{min(6, int(t.tag[1]) + 3)}'        # a page has its own headings
@@ -151,18 +153,23 @@ def __repr__(self:Task):
     return f'{self.name} ({self.kind}): {", ".join(self.classes[:12])}{", …" * (len(self.classes) > 12)} · version {self.version}'
 
 # %% ../../nbs/100_annotate.tasks.ipynb #364e18fd
+def _tag(name): return partial(ft, name, ft_cls=Element)
+
+_kbd, _mark, _bdi, _svg, _picture, _rect, _polygon, _words = map(_tag, 'kbd mark bdi svg image rect polygon text'.split())
+
 @patch
-def _chip(self:Task, c):
-    "A class as a colored label with its key, as HTML"
-    key = f' <kbd>{escape(self.keys[c])}</kbd>' if c in self.keys else ''
-    return (f'<span style="border-left:.5em solid {self.colors[c]};padding:0 .5em;margin:0 .6em .3em 0;display:inline-block">'
-            f'{escape(c)}{key}</span>')
+def chip(self:Task,
+    c:str # a class of this task
+)->Element: # its name, its color and its key
+    "A class as it is shown beside a picture"
+    key = (' ', _kbd(self.keys[c])) if c in self.keys else None
+    return Span(c, key, style=f'border-left:.5em solid {self.colors[c]};padding:0 .5em;margin:0 .6em .3em 0;display:inline-block')
 
 @patch
 def _repr_html_(self:Task):
-    chips = ''.join(self._chip(c) for c in self.classes[:40]) + '…' * (len(self.classes) > 40)
-    guide = f'<details><summary>guideline</summary>{guide_html(self.guide)}</details>' if self.guide else ''
-    return f'<p><b>{escape(self.name)}</b> · {self.kind} · version <code>{self.version}</code></p><p>{chips}</p>{guide}'
+    guide = Details(Summary('guideline'), Safe(guide_html(self.guide))) if self.guide else None
+    return to_html(P(B(self.name), f' · {self.kind} · version ', Code(self.version)),
+        P(map(self.chip, self.classes[:40]), '…' * (len(self.classes) > 40)), guide)
 
 # %% ../../nbs/100_annotate.tasks.ipynb #a8d5aa05
 class ClassTask(Task):
@@ -319,7 +326,7 @@ def bounds_of(
 def from_dict(cls:Task,
     d:dict # what `to_dict` gave
 )->Task: # the task
-    "A task from its description; raises `DataError` where it is none"
+    "A task from its description; raises `DataError` where it is not one"
     try: kind, kw = d['kind'], {k: d[k] for k in ('classes', 'guide', 'name')}
     except (KeyError, TypeError): raise DataError('this is no description of a task: it needs kind, name, classes and guide') from None
     if not isinstance(kind, str) or kind not in Task.kinds:
@@ -345,46 +352,41 @@ def picture_uri(
 # %% ../../nbs/100_annotate.tasks.ipynb #30b0a94d
 def _shape_svg(s, color, unit):
     "One shape as SVG, with its class beside it"
+    look = dict(fill=color, fill_opacity='.15', stroke=color, stroke_width=2 * unit)
     if 'box' in s:
         x, y, w, h = s['box']
-        form = f'<rect x="{x}" y="{y}" width="{w}" height="{h}"'
-    else: (x, y), form = s['points'][0], f'<polygon points="{" ".join(f"{a},{b}" for a, b in s["points"])}"'
-    return (f'{form} fill="{color}" fill-opacity=".15" stroke="{color}" stroke-width="{2 * unit}"/>'
-            f'<text x="{x + 2 * unit}" y="{max(y - 3 * unit, 11 * unit)}" font-size="{11 * unit}" font-family="sans-serif" fill="{color}" '
-            f'stroke="white" stroke-width="{2.5 * unit}" paint-order="stroke">{escape(s["label"])}</text>')
+        form = _rect(x=x, y=y, width=w, height=h, **look)
+    else: (x, y), form = s['points'][0], _polygon(points=' '.join(f'{a},{b}' for a, b in s['points']), **look)
+    return form, _words(s['label'], x=x + 2 * unit, y=max(y - 3 * unit, 11 * unit), font_size=11 * unit,
+        font_family='sans-serif', fill=color, stroke='white', stroke_width=2.5 * unit, paint_order='stroke')
 
-def _image_html(task, image, value, width):
+def _image_element(task, image, value, width):
     "A picture with its class below, or with its shapes on it"
     uri, (w, h) = picture_uri(image, 2 * width)
-    shapes = '' if not isinstance(task, BoxTask) else ''.join(_shape_svg(s, task.colors[s['label']], w / width) for s in value or ())
-    smooth = '' if max(w, h) > 64 else 'style="image-rendering:pixelated"'
-    says = escape(task.says(value) if value is not None else 'no label')
-    return (f'<svg viewBox="0 0 {w} {h}" width="{width}" role="img" aria-label="{says}">'
-            f'<image href="{uri}" width="{w}" height="{h}" {smooth}/>{shapes}</svg>')
+    shapes = [_shape_svg(s, task.colors[s['label']], w / width) for s in value or ()] if isinstance(task, BoxTask) else None
+    smooth = {} if max(w, h) > 64 else dict(style='image-rendering:pixelated')
+    return _svg(_picture(href=uri, width=w, height=h, **smooth), shapes, viewBox=f'0 0 {w} {h}', width=width, role='img',
+        aria_label=task.says(value) if value is not None else 'no label')
 
 # %% ../../nbs/100_annotate.tasks.ipynb #3c8ee310
-def _text_html(task, text, value):
+def _text_element(task, text, value):
     "A text with its spans marked"
     spans = value or () if isinstance(task, SpanTask) else ()
     cuts = sorted({0, len(text), *(s[k] for s in spans for k in ('start', 'end'))})
     out = []
     for a, b in zip(cuts, cuts[1:]):
         over = [s for s in spans if s['start'] <= a and b <= s['end']]
-        piece = escape(text[a:b])
-        if over:
-            color = task.colors[over[-1]['label']]
-            piece = f'<mark style="background:{color}33;color:inherit;border-bottom:2px solid {color}">{piece}</mark>'
-        ends = ''.join(f'<bdi style="font-size:.65em;vertical-align:super;margin:0 .4em">{escape(s["label"])}</bdi>'
-                       for s in over if s['end'] == b)
-        out.append(piece + ends)
-    return f'<div dir="auto" style="white-space:pre-wrap;unicode-bidi:plaintext;line-height:1.9">{"".join(out)}</div>'
+        color = task.colors[over[-1]['label']] if over else None
+        out.append(_mark(text[a:b], style=f'background:{color}33;color:inherit;border-bottom:2px solid {color}') if over else text[a:b])
+        out += [_bdi(s['label'], style='font-size:.65em;vertical-align:super;margin:0 .4em') for s in over if s['end'] == b]
+    return Div(out, dir='auto', style='white-space:pre-wrap;unicode-bidi:plaintext;line-height:1.9')
 
 # %% ../../nbs/100_annotate.tasks.ipynb #936b1372
 class LabelView:
     "An answer on its item, as HTML"
     def __init__(self,
-        html:str # what to show
-    ): self.html = html
+        element:Element # what to show
+    ): self.element, self.html = element, to_html(element)
     def _repr_html_(self): return self.html
 
 def show_label(
@@ -393,12 +395,11 @@ def show_label(
     task:Task, # the question
     value=None, # the answer; None: none yet
     width:int=320 # width of a picture, in pixels of the page
-)->LabelView: # shown as the output of a cell; `.html` is its HTML
-    "An answer on its item. Raises `DataError` for an answer that is none or lies outside, and for items that are neither pictures nor text"
+)->LabelView: # shown as the output of a cell; `.element` can be part of a page, `.html` is its HTML
+    "An answer on its item. Raises `DataError` for an answer that is not valid, and for items that are neither pictures nor text"
     if samples.media not in ('image', 'text'): raise DataError('only pictures and text can be shown with their label')
     if not -len(samples) <= i < len(samples): raise DataError(f'there is no row {i}: these are {len(samples)} samples')
     value = None if value is None else task.check(value, bounds_of(samples, i, task))
-    says = '' if value is None else f'<figcaption>{escape(str(task.says(value)))}</figcaption>'
-    body = (_image_html(task, samples.image(i), value, width) if samples.media == 'image'
-            else _text_html(task, samples['text'][int(i)].as_py() or '', value))
-    return LabelView(f'<figure style="margin:.3em">{body}{says}</figure>')
+    body = (_image_element(task, samples.image(i), value, width) if samples.media == 'image'
+            else _text_element(task, samples['text'][int(i)].as_py() or '', value))
+    return LabelView(Figure(body, None if value is None else Figcaption(task.says(value)), style='margin:.3em'))

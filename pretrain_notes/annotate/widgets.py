@@ -10,11 +10,12 @@ __all__ = ['MODES', 'Labeler', 'PlainLabeler']
 # %% ../../nbs/120_annotate.widgets.ipynb #eb8f4560
 import json, os, threading, time
 from base64 import b64decode
-from html import escape
+from functools import partial
 from pathlib import Path
 
 import anywidget, ipywidgets, numpy as np, traitlets
 from fastcore.basics import patch
+from fastcore.xml import Safe, ft
 
 import pretrain_notes.annotate
 import pretrain_notes.annotate.backup, pretrain_notes.annotate.join, pretrain_notes.annotate.team    # teach LabelStore and Samples
@@ -22,6 +23,7 @@ from .order import LazyRows, answers_by_item, disagreement, open_rows, rows_in_o
 from .store import LabelStore, NothingToUndo, StoreUnavailable
 from .tasks import ACTIONS, ClassTask, Task, bounds_of, guide_html, picture_uri, show_label
 from ..base import DataError, did_you_mean, digest
+from ..markup import B, Br, Div, Element, Small, to_html
 from ..samples import Samples
 
 # %% ../../nbs/120_annotate.widgets.ipynb #713fe6bf
@@ -351,7 +353,9 @@ _look = dict(box='border:1px solid #8886;border-radius:12px;padding:12px 16px;ma
     bar='height:3px;background:#8884;border-radius:2px;margin-top:8px', card='border:1px solid #8886;border-radius:8px;padding:6px 12px',
     kbd='border:1px solid #8886;border-radius:5px;padding:0 .4em;font-size:11px;color:inherit;background:none')
 
-def _div(kind, *parts, **kw): return f'<div style="{_look[kind]}"{"".join(f" {k}={v!r}" for k, v in kw.items())}>{"".join(parts)}</div>'
+_kbd, _button_like = (partial(ft, name, ft_cls=Element) for name in ('kbd', 'button'))
+
+def _div(kind, *parts): return Div(parts, style=_look[kind])
 
 # %% ../../nbs/120_annotate.widgets.ipynb #f4c5266d
 @patch
@@ -365,20 +369,19 @@ def _still(self:Labeler, r, known):
     "One item of a snapshot"
     answer = known.get('mine', {}).get('value', known.get('proposal'))
     if answer is None and known.get('options') and self.task.kind in ('boxes', 'spans'): answer = known['options'][0]['value']
-    try: return show_label(self.samples, r, self.task, answer, 80 if self.grid else 240).html
-    except Exception as e: return _div('card', escape(_words(e)))
+    try: return show_label(self.samples, r, self.task, answer, 80 if self.grid else 240).element
+    except Exception as e: return _div('card', _words(e))
 
 # %% ../../nbs/120_annotate.widgets.ipynb #97e89dfd
 @patch
 def _words_on(self:Labeler, known):
     "Below the item: what a model proposes, or what others answered"
-    def says(v): return escape(str(self.task.says(v)))
     if known.get('options'):
         keys = [self.task.keys.get(o['value'], '') if self.task.kind == 'class' else str(i) for i, o in enumerate(known['options'], 1)]
-        return ''.join(_div('card', f'<kbd>{escape(k)}</kbd> <b>{says(o["value"])}</b> ', escape(', '.join(w['name'] for w in o['who'])))
-                       for k, o in zip(keys, known['options']))
-    if known.get('proposal') is None or self.grid: return ''
-    return f'<small>a model says {says(known["proposal"])} ({known["score"] or 0:.0%}) · accept <kbd>Enter</kbd></small>'
+        return [_div('card', _kbd(k), ' ', B(self.task.says(o['value'])), ' ', ', '.join(w['name'] for w in o['who']))
+                for k, o in zip(keys, known['options'])]
+    if known.get('proposal') is None or self.grid: return None
+    return Small(f'a model says {self.task.says(known["proposal"])} ({known["score"] or 0:.0%}) · accept ', _kbd('Enter'))
 
 # %% ../../nbs/120_annotate.widgets.ipynb #ee7a1abe
 @patch
@@ -386,14 +389,14 @@ def snapshot(self:Labeler)->str: # HTML that needs no script
     "The labeler as it opens, for places without a kernel"
     rows, p, t = self._first(), self.progress(), self.task
     known = self._known(rows)
-    items = ''.join(self._still(r, known(i)) for r, i in zip(rows, self._ids(rows)))
-    below = ''.join(self._words_on(known(i)) for i in self._ids(rows))
-    bar = _div('bar', f'<div style="height:3px;width:{100 * p["done"] / max(1, p["n"]):.0f}%;background:#1565c0"></div>')
-    keys = ' · '.join(f'{a} <kbd>{escape(ACTIONS[a])}</kbd>' for a in ('undo', 'skip', 'note', 'help'))
-    html = _div('box', f'<b>{escape(t.name)}</b> · {escape(self.annotator)} · {self.spec["filter"]} · {p["done"]:,} of {p["n"]:,}', bar,
-        _div('stage', items or ('the next free item' if self.mode == 'shared' else 'Nothing is left here.')), _div('row', below),
-        ''.join(t._chip(c) for c in t.classes[:20]), '…' * (len(t.classes) > 20), f'<br><small>saved · {keys}</small>')
-    return html.replace('<kbd>', f'<kbd style="{_look["kbd"]}">')
+    items = [self._still(r, known(i)) for r, i in zip(rows, self._ids(rows))]
+    bar = _div('bar', Div(style=f'height:3px;width:{100 * p["done"] / max(1, p["n"]):.0f}%;background:#1565c0'))
+    keys = [(' · ' if k else None, f'{a} ', _kbd(ACTIONS[a])) for k, a in enumerate(('undo', 'skip', 'note', 'help'))]
+    html = _div('box', B(t.name), f' · {self.annotator} · {self.spec["filter"]} · {p["done"]:,} of {p["n"]:,}', bar,
+        _div('stage', items or ('the next free item' if self.mode == 'shared' else 'Nothing is left here.')),
+        _div('row', [self._words_on(known(i)) for i in self._ids(rows)]), map(t.chip, t.classes[:20]), '…' * (len(t.classes) > 20),
+        Br(), Small('saved · ', keys))
+    return to_html(html).replace('<kbd>', f'<kbd style="{_look["kbd"]}">')
 
 # %% ../../nbs/120_annotate.widgets.ipynb #409990ce
 def _bundle(view, html, words):
@@ -465,24 +468,25 @@ def _back(self:PlainLabeler):
 
 # %% ../../nbs/120_annotate.widgets.ipynb #e48f4b7c
 @patch
-def _say(self:PlainLabeler, words): self._words.value = f'<small>{escape(words)}</small>'
+def _say(self:PlainLabeler, words): self._words.value = to_html(Small(words))
 
 @patch
 def _next(self:PlainLabeler):
     "Show the next item"
     self._row, self._shown = next(self._todo, None), time.monotonic()
-    self._item.children = [ipywidgets.HTML(self._html())]
+    self._item.children = [ipywidgets.HTML(to_html(self._item_shown()))]
     self._say(f'saved · {len(self._mine):,} labeled or skipped by {self.annotator}')
 
 @patch
-def _html(self:PlainLabeler):
+def _item_shown(self:PlainLabeler):
+    "The item as an element, or why there is none to show"
     if self._row is None: return 'Nothing is left to label here.'
-    try: return show_label(self.samples, self._row, self.task, width=240).html
-    except Exception as e: return escape(_words(e))
+    try: return show_label(self.samples, self._row, self.task, width=240).element
+    except Exception as e: return _words(e)
 
 # %% ../../nbs/120_annotate.widgets.ipynb #6c1c5558
 @patch
 def _repr_mimebundle_(self:PlainLabeler, **kw):
-    buttons = ' '.join(f'<button>{escape(c)}</button>' for c in self.task.classes)
-    html = _div('box', f'<b>{escape(self.task.name)}</b>', _div('stage', self._html()), buttons, ' ', self._words.value)
-    return _bundle(super(PlainLabeler, self)._repr_mimebundle_, html, f'{self.task.name} · {self.annotator}')
+    buttons = [(_button_like(c), ' ') for c in self.task.classes]
+    html = _div('box', B(self.task.name), _div('stage', self._item_shown()), buttons, Safe(self._words.value))
+    return _bundle(super(PlainLabeler, self)._repr_mimebundle_, to_html(html), f'{self.task.name} · {self.annotator}')

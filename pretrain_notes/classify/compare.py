@@ -245,7 +245,8 @@ def _run_comparison(c, scored):
             unfinished[name] = unfinished.get(name, 0) + cut
     c._leave_out(failed)
     c.scores = pd.DataFrame([r for r in rows if r['model'] in c.arms])
-    c.notes += [f'{n} had not finished learning in {k} of {c.folds * len(c.seeds)} folds' for n, k in unfinished.items() if k and n in c.arms]
+    c.notes += [f'{n} had not finished learning in {k} of {c.folds * len(c.seeds)} folds' for n, k in unfinished.items()
+                if k and n in c.arms]
     return _with_scores(c)
 
 # %% ../../nbs/230_classify.compare.ipynb #fb0b542f
@@ -259,7 +260,7 @@ def _with_scores(c):
 
 # %% ../../nbs/230_classify.compare.ipynb #ebe6cbba
 class Comparison:
-    "What a comparison found: `scores` by fold, `predictions` and `probabilities` of each model, `findings` about the data, `notes` in words"
+    "What a comparison found: `scores` by fold, `predictions` and `probabilities` by model, `findings` about the data, `notes` in words"
     def __init__(self,
         data:ClassRows, # the rows, as `checked_rows` gives them
         arms:dict, # name to a function of a seed that makes an untrained classifier
@@ -519,5 +520,4 @@ def __repr__(self:Comparison): return f'{self.statement()}{"".join(f" Note: {n}.
 # %% ../../nbs/230_classify.compare.ipynb #6693587a
 @patch
 def _repr_html_(self:Comparison):
-    from html import escape
-    return f'<p>{escape(self.statement())}</p>{self.table().round(3).to_html()}{"".join(f"<p>Note: {escape(n)}.</p>" for n in self.notes)}'
+    return to_html(look, P(self.statement()), frame(self.table()), [P(f'Note: {n}.') for n in self.notes])

@@ -6,14 +6,15 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/classify.coverage.html.md"
 
 # %% auto #0
 __all__ = ['class_counts', 'class_balance', 'plot_counts', 'feature_vectors', 'vendi_score', 'mean_distance', 'diversity',
-           'two_sample_auc', 'energy_test', 'column_shift', 'covered', 'density_coverage', 'DataQuality',
-           'data_quality']
+           'two_sample_auc', 'energy_test', 'column_shift', 'covered', 'density_coverage', 'data_quality',
+           'DataQuality']
 
 # %% ../../nbs/270_classify.coverage.ipynb #4b8afffa
 import numpy as np
 from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean, progress
+from ..markup import P, frame, look, to_html
 from ..samples import Samples
 from ..parts import array_folds
 from ..stats import holm
@@ -357,20 +358,6 @@ def density_coverage(
     missed = np.prod([(m - i) / (m + n - i) for i in range(1, k + 1)])
     return dict(density=float(inside / (k * n)), coverage=float(covered(x, r, k).mean()), expected=float(1 - missed))
 
-# %% ../../nbs/270_classify.coverage.ipynb #f1a4fc90
-class DataQuality:
-    "Measures of a data set: `numbers`, `counts` by class and group, `diversity` by class, `shift` by column, `notes`"
-    def __init__(self,
-        numbers, # DataFrame: measure; value, low, high, note
-        counts, # DataFrame of counts, classes x groups; None without labels
-        diversity, # DataFrame, a row per class; None without labels
-        shift, # DataFrame, a row per column; None without a reference, or without columns
-        notes:list # sentences
-    ): store_attr()
-    def table(self): # a DataFrame, one row per measure; cells that have no interval are empty
-        "The measures"
-        return self.numbers.astype(object).where(self.numbers.notna(), '')
-
 # %% ../../nbs/270_classify.coverage.ipynb #f0695cde
 def _class_measures(counts):
     b = class_balance(counts)
@@ -431,6 +418,20 @@ def _class_diversity(samples, x):
     known = samples.labels >= 0
     return diversity(x[known], [samples._label_name(v) for v in samples.labels[known]]) if known.any() else None
 
+# %% ../../nbs/270_classify.coverage.ipynb #f1a4fc90
+class DataQuality:
+    "Measures of a data set: `numbers`, `counts` by class and group, `diversity` by class, `shift` by column, `notes`"
+    def __init__(self,
+        numbers, # DataFrame: measure; value, low, high, note
+        counts, # DataFrame of counts, classes x groups; None without labels
+        diversity, # DataFrame, a row per class; None without labels
+        shift, # DataFrame, a row per column; None without a reference, or without columns
+        notes:list # sentences
+    ): store_attr()
+    def table(self): # a DataFrame, one row per measure; cells that have no interval are empty
+        "The measures"
+        return self.numbers.astype(object).where(self.numbers.notna(), '')
+
 # %% ../../nbs/270_classify.coverage.ipynb #bde021fb
 @patch
 def statement(self:DataQuality)->str: # a few sentences
@@ -454,9 +455,8 @@ def __repr__(self:DataQuality): return f'{self.statement()}{"".join(f" Note: {n}
 
 @patch
 def _repr_html_(self:DataQuality):
-    from html import escape
-    t = self.numbers.to_html(float_format=lambda v: f'{v:,.0f}' if v % 1 == 0 else f'{v:.3f}', na_rep='')
-    return f'<p>{escape(self.statement())}</p>{t}{"".join(f"<p>Note: {escape(n)}.</p>" for n in self.notes)}'
+    shown = self.numbers.astype(object).map(lambda v: f'{v:,.0f}' if isinstance(v, float) and v % 1 == 0 else v)
+    return to_html(look, P(self.statement()), frame(shown), [P(f'Note: {n}.') for n in self.notes])
 
 # %% ../../nbs/270_classify.coverage.ipynb #2c758d53
 @patch
@@ -464,7 +464,8 @@ def plot(self:DataQuality): # a matplotlib Figure
     "Counts and diversity by class, and the shift of each column, as far as there are any"
     import matplotlib.pyplot as plt
     n = None if self.counts is None else self.counts.sum(axis=1).to_frame('n')
-    diversity = self.diversity if self.diversity is None or n is None else self.diversity.reindex(n.index, fill_value=0)      # beside one another
+    diversity = self.diversity
+    if diversity is not None and n is not None: diversity = diversity.reindex(n.index, fill_value=0)      # beside one another
     of = ((n, 'n', 'samples'), (diversity, 'vendi', 'Vendi score'), (self.shift, 'statistic', 'shift (KS or total variation)'))
     parts = [(t[c].iloc[:40], title) for t, c, title in of if t is not None]
     if not parts: raise DataError('there are neither classes nor columns to draw: look at `numbers`')

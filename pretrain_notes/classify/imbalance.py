@@ -40,7 +40,7 @@ def long_tail(
     order=None, # classes from the most frequent to the rarest; None: shuffled by `seed`
     seed:int=0 # for the order and for which rows are kept
 ): # int row numbers, ascending; or `Samples` if they were given
-    "Thin out classes to an imbalance ratio, no class below one sample, none above the smallest one's size; raises `DataError` for what cannot be thinned out"
+    "Thin out classes to an imbalance ratio, none below one sample or above the smallest one's size; `DataError` if that cannot be done"
     if isinstance(y, Samples): return y[long_tail(y.labels, ratio, profile, order, seed)]
     if profile not in ('exp', 'step'): raise DataError(f'there is no profile {profile!r}{did_you_mean(profile, ["exp", "step"])}')
     if not 1 <= ratio < np.inf:
@@ -207,7 +207,8 @@ class _ClassLoss:
     def _fits(self, logits):
         for v in (self.bias, self.weight):
             if v is not None and len(v) != logits.shape[-1]:
-                raise DataError(f'the loss counted {len(v)} classes, the net has {logits.shape[-1]} outputs: count all classes, in the order of the net')
+                raise DataError(f'the loss counted {len(v)} classes, the net has {logits.shape[-1]} outputs: count all classes, '
+                                'in the order of the net')
     def activation(self, logits): return logits.softmax(-1)
     def decodes(self, logits): return logits.argmax(-1)
 
@@ -371,7 +372,7 @@ def cost_curve(
     p, # (n,), probabilities of 1
     costs # (2, 2), at least 0: rows the truth, columns what is said
 ): # a DataFrame: threshold, cost (mean over rows)
-    "What each threshold would have cost: 1 is said where p is at least the threshold; raises `DataError` for other truths, or no probabilities"
+    "What each threshold would have cost: 1 is said where p is at least the threshold; `DataError` if y is not 0 or 1, or p outside 0..1"
     import pandas as pd
     y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
     if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability')

@@ -79,7 +79,7 @@ def make_net(self:LearnerClassifier,
     "An untrained net for rows of the shape that was seen in training"
     make = make_model or self.make_model
     if isinstance(make, str) and make not in nets: raise DataError(f'there is no net {make!r}{did_you_mean(make, nets)}')
-    return nets.get(make, make)(tuple(self.shape_), len(self.classes_)) if isinstance(make, str) else make(tuple(self.shape_), len(self.classes_))
+    return (nets[make] if isinstance(make, str) else make)(tuple(self.shape_), len(self.classes_))
 
 # %% ../../nbs/220_classify.nets.ipynb #531cff79
 @patch

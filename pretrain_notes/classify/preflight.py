@@ -117,7 +117,9 @@ def raw_rows(
     if features: return as_frame(features(s)), kind, None
     if kind == 'image': x, shape = _pixel_rows(s); return x, kind, shape
     if kind == 'text': return np.array([t or '' for t in s['text'].to_pylist()], dtype=object), kind, None
-    if kind == 'table': return as_frame(s.to_pandas().drop(columns=[c for c in (*own_columns, 'label') if c in s.columns]), words), kind, None
+    if kind == 'table':
+        about = [c for c in (*own_columns, 'label') if c in s.columns]
+        return as_frame(s.to_pandas().drop(columns=about), words), kind, None
     raise DataError(f'{kind} samples need features: pass features=..., a function of samples that gives an array (n, columns)')
 
 # %% ../../nbs/210_classify.preflight.ipynb #7ccfd7ab
@@ -208,7 +210,8 @@ def _rows_of_pair(X, y, groups=None):
     clusters = linked(keys, *([] if groups is None else [_group_names(groups, len(df))]))
     d = ClassRows(df, codes, [str(v) for v in vocab], 'table', clusters, df, keys, names=vocab)
     if groups is None and 'group' in df:
-        d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out and pass it as groups=...")
+        d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out "
+              'and pass it as groups=...')
     return d
 
 # %% ../../nbs/210_classify.preflight.ipynb #721b1cbe
@@ -264,11 +267,13 @@ def _misread_column(c):
     there, n = c != '', c.nunique()
     odd = np.flatnonzero(there & pd.to_numeric(c.where(there), errors='coerce').isna())
     if 0 < len(odd) <= .1 * there.sum():
-        return 'mixed', len(odd), (f'holds numbers, but texts in {len(odd)} of its rows, the first {c[odd[0]][:40]!r} in row {odd[0]}, and is read '
-                                   'as words: if it should be numeric, make these missing and the rest numbers')
-    if not len(odd) and n > 10: return 'mixed', there.sum(), 'holds numbers that are stored as text, and is read as words: make them numbers'
-    if n > 50 and not _identifies_rows(c): return 'texts', n, (f'holds {n:,} different texts, of which 50 at most are told apart: learn from them as '
-                                                            '`Samples` with text, or through features=...')
+        return 'mixed', len(odd), (f'holds numbers, but texts in {len(odd)} of its rows, the first {c[odd[0]][:40]!r} in row '
+                                   f'{odd[0]}, and is read as words: if it should be numeric, make these missing and the rest numbers')
+    if not len(odd) and n > 10:
+        return 'mixed', there.sum(), 'holds numbers that are stored as text, and is read as words: make them numbers'
+    if n > 50 and not _identifies_rows(c):
+        return 'texts', n, (f'holds {n:,} different texts, of which 50 at most are told apart: learn from them as `Samples` with text, '
+                            'or through features=...')
 
 # %% ../../nbs/210_classify.preflight.ipynb #5fa11bec
 def _note_useless_columns(d):
@@ -394,7 +399,8 @@ def _note_leaks(d):
     if near: d.say('suspect', near, len(near), 'columns that alone nearly give the label away (balanced accuracy): '
                    + some([f'{c} ({v:.3f})' for c, v in near.items()]))
     if kin := _same_kind_as_leaks(d.X, found):
-        d.say('suspect', kin, len(kin), f'columns that tell little by themselves but are indicators of the same kind, beside these: {some(kin)}')
+        d.say('suspect', kin, len(kin), 'columns that tell little by themselves but are indicators of the same kind, beside these: '
+              f'{some(kin)}')
 
 # %% ../../nbs/210_classify.preflight.ipynb #c6db6f5b
 def checked_rows(

@@ -88,7 +88,8 @@ def _as_numbers(c):
     out = pd.to_numeric(c.replace({'': np.nan, 'True': 1, 'False': 0}), errors='coerce')
     bad = np.flatnonzero((c != '') & out.isna())
     if len(bad):
-        raise DataError(f'the column {c.name!r} holds numbers, and row {bad[0]} has {c.iloc[bad[0]][:40]!r}: correct it, or make it missing')
+        raise DataError(f'the column {c.name!r} holds numbers, and row {bad[0]} has {c.iloc[bad[0]][:40]!r}: '
+                        'correct it, or make it missing')
     return out.astype(float)
 
 # %% ../../nbs/240_classify.saving.ipynb #01c3e851
@@ -181,7 +182,7 @@ def save_classifier(
     card:str='', # text of README.md
     overwrite:bool=False # replace a model that is there already; a folder that holds anything else is never touched
 )->Path: # the folder
-    "Write `model.skops`, for a net `model.safetensors`, `config.json` and `README.md`. Raises `DataError` for what could not be loaded safely"
+    "Write `model.skops`, for a net `model.safetensors`, `config.json`, `README.md`. Raises `DataError` for what could not be loaded safely"
     folder = Path(folder)
     if folder.is_symlink() or folder.exists() and not (overwrite and _is_ours(folder)):
         raise DataError(f'{folder} exists already, or is a link: choose another folder')
@@ -198,7 +199,8 @@ def _write_files(model, folder, card):
     if weights is not None: _save_weights(weights, folder/'model.safetensors')
     (folder/'README.md').write_text(card, encoding='utf-8')
     files = {f.name: file_digest(f) for f in sorted(folder.iterdir())}
-    write_json(folder/'config.json', dict(kind=model.kind, classes=model.classes_.tolist(), columns=model.columns_, files=files, versions=_our_versions()))
+    about = dict(kind=model.kind, classes=model.classes_.tolist(), columns=model.columns_, files=files, versions=_our_versions())
+    write_json(folder/'config.json', about)
 
 # %% ../../nbs/240_classify.saving.ipynb #cb31c3b9
 def _dump_trusted(model, path, name):
@@ -253,8 +255,9 @@ def _load_weights(m, path, make_model):
     from safetensors.torch import load_file
     if not (make_model or m.make_model): raise DataError('this net was made by a function of yours: pass it as make_model')
     shape = getattr(m, 'shape_', None)
-    if not isinstance(shape, (list, tuple)) or not all(isinstance(v, int) and v > 0 for v in shape) or np.prod(shape, dtype=float) * 4 > _max_bytes / 1e3:
-        raise DataError(f'rows of shape {shape!r} are none that a net was trained on')
+    numbers = isinstance(shape, (list, tuple)) and all(isinstance(v, int) and v > 0 for v in shape)
+    if not numbers or np.prod(shape, dtype=float) * 4 > _max_bytes / 1e3:
+        raise DataError(f'rows of shape {shape!r} are not rows that a net was trained on')
     try:
         m.net_ = m.make_net(make_model)
         m.net_.load_state_dict(load_file(path))
@@ -274,15 +277,18 @@ def _model_card(self:Comparison, model):
     names = [f'{_markdown_text(v)} ({k:,})' for v, k in zip(self.vocab, n)]
     head = '| model | ' + ' | '.join(t.columns) + ' |\n' + '|---' * (1 + t.shape[1]) + '|\n'
     rows = ''.join(f'| {_markdown_text(m)} | ' + ' | '.join(f'{v:.3f}' for v in r) + ' |\n' for m, r in zip(t.index, t.to_numpy()))
-    out = ['---\nlibrary_name: pretrain_notes\ntags: [classification, skops]\n---', f'# {_markdown_text(model)}', f'{_markdown_text(self.statement())}',
+    out = ['---\nlibrary_name: pretrain_notes\ntags: [classification, skops]\n---', f'# {_markdown_text(model)}',
+           f'{_markdown_text(self.statement())}',
            f'Trained on all {len(self.y):,} rows after a comparison on {self.folds} folds (seeds {", ".join(map(str, self.seeds))}); '
            f'{_markdown_text(self.metric)} with a 95 % interval, other scores as means over folds:', head + rows]
     if self.probabilities[model] is not None:
         c = self.calibration().loc[model]
         out.append(f'Calibration: expected error {c.ece:.3f}, Brier score {c.brier:.3f}, log loss {c.log_loss:.3f}.')
-    out += [f'**Data** ({d.kind}): SHA-256 `{data}`', f'**Classes**: {", ".join(names[:200])}', *(f'**Note**: {_markdown_text(s)}.' for s in self.notes)]
+    out += [f'**Data** ({d.kind}): SHA-256 `{data}`', f'**Classes**: {", ".join(names[:200])}',
+            *(f'**Note**: {_markdown_text(s)}.' for s in self.notes)]
     return '\n\n'.join([*out, f'**Versions**: {", ".join(f"{k} {v}" for k, v in _our_versions().items())}',
-                        "```python\nfrom pretrain_notes.classify.saving import load_classifier\nload_classifier('this folder').predict(rows)\n```"]) + '\n'
+                        "```python\nfrom pretrain_notes.classify.saving import load_classifier\n"
+                        "load_classifier('this folder').predict(rows)\n```"]) + '\n'
 
 # %% ../../nbs/240_classify.saving.ipynb #40e97de7
 @patch

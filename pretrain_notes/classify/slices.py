@@ -17,10 +17,9 @@ import numpy as np
 from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean, progress
-from ..samples import Samples
+from ..markup import P, frame, look, to_html
 from ..parts import assign_parts
 from ..samples import Samples
-from ..parts import assign_parts
 from ..stats import holm, wilson_interval
 
 # %% ../../nbs/260_classify.slices.ipynb #daa13743
@@ -99,7 +98,8 @@ def _slice_column(name, v, min_rows, bins):
     if t.is_datetime64_any_dtype(v):
         return _number_column(name, unix_seconds(v), min_rows, bins, lambda e: str(pd.Timestamp(e, unit='s')))
     if t.is_timedelta64_dtype(v): v = v.dt.total_seconds()
-    if t.is_numeric_dtype(v) and not t.is_bool_dtype(v): return _number_column(name, v.astype(float).to_numpy(na_value=np.nan), min_rows, bins)
+    if t.is_numeric_dtype(v) and not t.is_bool_dtype(v):
+        return _number_column(name, v.astype(float).to_numpy(na_value=np.nan), min_rows, bins)
     return _category_column(name, v, min_rows)
 
 # %% ../../nbs/260_classify.slices.ipynb #b3f2b760
@@ -330,7 +330,8 @@ def find_slices(
     samples, df = features if isinstance(features, Samples) else None, plain_columns(features)
     n, vocab = len(df), samples.vocab if samples is not None else None
     if samples is not None and y is None and errors is None: y = samples.labels
-    e, groups = _row_errors(y, pred, errors, n, vocab), _group_numbers(samples.clusters() if groups is None and samples is not None else groups, n)
+    if samples is not None and groups is None: groups = samples.clusters()
+    e, groups = _row_errors(y, pred, errors, n, vocab), _group_numbers(groups, n)
     min_rows = _checked_size(n, len(np.unique(groups)), min_rows, depth, bins, k, alpha)
     cols, notes = _slice_columns(df, min_rows, bins)
     if embeddings is not None: cols += [_cluster_column(embeddings, n, min_rows, seed)]
@@ -456,9 +457,8 @@ def __repr__(self:Slices): return f'{self.statement()}{"".join(f" Note: {n}." fo
 
 @patch
 def _repr_html_(self:Slices):
-    from html import escape
-    t = self.table().to_html(float_format='%.3f', index=False) if len(self) else ''
-    return f'<p>{escape(self.statement())}</p>{t}{"".join(f"<p>Note: {escape(n)}.</p>" for n in self.notes)}'
+    t = frame(self.table(), index=False) if len(self) else None
+    return to_html(look, P(self.statement()), t, [P(f'Note: {n}.') for n in self.notes])
 
 # %% ../../nbs/260_classify.slices.ipynb #665e6ba4
 @patch

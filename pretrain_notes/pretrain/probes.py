@@ -19,6 +19,7 @@ from fastai.torch_core import set_seed
 
 from ..base import DataError, progress
 from ..batch.loaders import ImageTensors
+from ..markup import P, frame, look, to_html
 from .encoders import evaluating
 from ..samples import Samples
 from ..stats import in_words, paired_points
@@ -227,8 +228,7 @@ def __repr__(self:PairedScores): return self.statement()
 
 @patch
 def _repr_html_(self:PairedScores):
-    d = self.differences()
-    return self.table().join(d).to_html(float_format='%.3g', na_rep='') + f'<p>{self.statement()}</p>'
+    return to_html(look, frame(self.table().join(self.differences()).astype(dict(pairs='Int64'))), P(self.statement()))
 
 # %% ../../nbs/310_pretrain.probes.ipynb #3622666a
 def _plot_seeds(ax, r):

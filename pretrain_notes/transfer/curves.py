@@ -12,6 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 
+from ..markup import frame, look, to_html
 from .compare import Plan
 from .recipes import label_classes
 
@@ -28,7 +29,7 @@ class TimeToAccuracy:
         return self.scores.groupby(['arm', 'steps'], sort=False)[['accuracy', 'seconds']].mean()
 
     def __repr__(self): return repr(self.table())
-    def _repr_html_(self): return self.table().to_html(float_format='%.3g')
+    def _repr_html_(self): return to_html(look, frame(self.table()))
 
 # %% ../../nbs/430_transfer.curves.ipynb #47ea3f3e
 @patch
