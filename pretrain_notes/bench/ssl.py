@@ -61,7 +61,7 @@ def _ours(data, seed, width=16, epochs=5, views=_views):
 
 # %% ../../nbs/840_bench.ssl.ipynb #774e4341
 def _lightly_data(x, y):
-    "Grey PIL pictures with lightly's SimCLR transform, as a torch data set"
+    "Gray PIL pictures with lightly's SimCLR transform, as a torch data set"
     import torch
     from PIL import Image
     from lightly.transforms import SimCLRTransform
