@@ -228,7 +228,6 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import (find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues,
         show_issues)
-    from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
