@@ -32,15 +32,24 @@ def _errors():
     except DataError as e: _say(f'Error: {e}'); raise typer.Exit(2)
     except KeyboardInterrupt: _say('Interrupted. The same command goes on from here.'); raise typer.Exit(130)
 
+# %% ../nbs/960_cli.ipynb #69eb14cf
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option('--version', help='Print the version and stop.')] = False):
+    if version:
+        from pretrain_notes import __version__
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
 # %% ../nbs/960_cli.ipynb #44c71c7c
 @app.command()
 def tour(
     data: Annotated[str, typer.Option(help='A name (digits, mnist, or another set of images), '
-        'or a folder with one folder of images per class.')] = 'digits',
-    out: Annotated[Path, typer.Option(help='The folder for the report. A second call goes on from what is there.')] = Path('tour'),
-    seed: Annotated[int, typer.Option(help='The seed of every random choice.', min=0)] = 0,
-    labels: Annotated[int, typer.Option(help='How many labels annotating and fine-tuning may use.', min=10)] = 100,
-    json: _Json = False
+        'or a folder with one folder of images per class.')] = 'digits', # a name, or a folder of images
+    out: Annotated[Path, typer.Option(help='The folder for the report. A second call goes on from what is there.')] = Path('tour'), # of the report
+    seed: Annotated[int, typer.Option(help='The seed of every random choice.', min=0)] = 0, # of every random choice
+    labels: Annotated[int, typer.Option(help='How many labels annotating and fine-tuning may use.', min=10)] = 100, # at least 10
+    json: _Json = False # whether the report is printed as JSON
 ):
     "Take a small data set through its whole life, and write a report."
     with _errors():
@@ -52,12 +61,13 @@ def tour(
     if json: typer.echo(_json.dumps(report, ensure_ascii=False))
     raise typer.Exit(0 if report['ok'] else 1)
 
+
 # %% ../nbs/960_cli.ipynb #d69dd428
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help='A saved data set, a folder with one folder per class, or a CSV, JSONL or Parquet file.')],
-    profile: Annotated[str, typer.Option(help='Which rules are run: core, labeled or publish.')] = 'core',
-    json: _Json = False
+    path: Annotated[Path, typer.Argument(help='A saved data set, a folder with one folder per class, or a CSV, JSONL or Parquet file.')], # what is checked
+    profile: Annotated[str, typer.Option(help='Which rules are run: core, labeled or publish.')] = 'core', # which rules
+    json: _Json = False # whether the report is printed as JSON
 ):
     "Hold a data set against the standard. The exit status is 1 if a finding is an error."
     with _errors():
@@ -66,6 +76,8 @@ def check(
     typer.echo(report.to_json() if json else _lines(report))
     raise typer.Exit(1 if report.errors else 0)
 
+
+# %% ../nbs/960_cli.ipynb #c11a7f0
 def _lines(report):
     "A report for a terminal: one finding and what to do about it, then the sum"
     from pretrain_notes.standards.rules import severities
@@ -86,9 +98,9 @@ def _read(path):
 # %% ../nbs/960_cli.ipynb #31d6a0cf
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help='Which measurement is made, for example import or tour.')],
-    repeats: Annotated[int, typer.Option(help='How often each side is measured. 0 means as often as the measurement needs.', min=0)] = 0,
-    json: _Json = False
+    name: Annotated[str, typer.Argument(help='Which measurement is made, for example import or tour.')], # of a benchmark
+    repeats: Annotated[int, typer.Option(help='How often each side is measured. 0 means as often as the measurement needs.', min=0)] = 0, # runs of each side
+    json: _Json = False # whether the result is printed as JSON
 ):
     "Measure a claim side by side with its peer. The exit status is 1 if a bar does not hold."
     with _errors():
@@ -97,12 +109,5 @@ def bench(
     typer.echo(_json.dumps(result.to_dict(), ensure_ascii=False) if json else str(result))
     raise typer.Exit(0 if result.holds else 1)
 
-# %% ../nbs/960_cli.ipynb #69eb14cf
-@app.callback(invoke_without_command=True)
-def _main(version: Annotated[bool, typer.Option('--version', help='Print the version and stop.')] = False):
-    if version:
-        from pretrain_notes import __version__
-        typer.echo(__version__)
-        raise typer.Exit()
-
+# %% ../nbs/960_cli.ipynb #c11a900
 if __name__ == '__main__' and '__file__' in globals(): app()     # not in the notebook

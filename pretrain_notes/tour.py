@@ -1,4 +1,4 @@
-"""The whole life of a small data set in two minutes: one command, one report
+"""The whole life of a small data set in a minute or two: one command, one report
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/tour.html.md"""
 
@@ -43,6 +43,8 @@ def drop_unusable(
     counts = np.bincount(y[y >= 0], minlength=len(samples.vocab))
     return samples.drop_rows(y < 0, 'no label').drop_rows(counts[y[y >= 0]] < smallest, f'class with fewer than {smallest} samples')
 
+
+# %% ../nbs/900_tour.ipynb #900d200
 @step
 def cap_rows(
     samples:Samples, # labeled samples with splits
@@ -226,7 +228,6 @@ def _quality(folder, read, seed, rate=.1, cap=10_000):
     from sklearn.ensemble import ExtraTreesClassifier
     from pretrain_notes.annotate.issues import (find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues,
         show_issues)
-    from pretrain_notes.annotate.issues import find_label_issues, out_of_sample_probs, plant_noise, plot_precision_recall, score_issues, show_issues
     s = Samples.load(read.folder/'small')
     s = s[np.array(s['split'].to_pylist()) != 'test']
     s = s[draw_labels(s.labels, min(cap, len(s)), seed)]
@@ -268,7 +269,7 @@ def _recipe(read):
         steps=dict(autoencoder=600, SimCLR=600 if small else 1200), bs=128 if small else 256)
 
 def _train(name, objective, dls, steps, seed):
-    "Train an objective for about so many steps; its training loss an epoch"
+    "Train an objective for about so many steps; its training loss per epoch"
     from fastai.torch_core import set_seed
     from pretrain_notes.pretrain.objective import EpochBar, pretrain_learner
     set_seed(seed)
@@ -351,7 +352,7 @@ def _views(dls, n=10):
     return fig
 
 # %% ../nbs/900_tour.ipynb #9c28b4f9
-def _transfer(folder, read, autoencoder, simclr, labels, seed, seeds=10):
+def _transfer(folder, read, autoencoder, simclr, labels, seed, seeds=10, steps=None):
     "Stage 7: fine-tuning with few labels against from scratch, paired"
     from safetensors.torch import load_model
     from pretrain_notes.transfer.compare import compare_transfer
@@ -363,7 +364,7 @@ def _transfer(folder, read, autoencoder, simclr, labels, seed, seeds=10):
         return lambda i: e
     arms = {'from scratch': lambda i: _encoder(read, 1_000 * seed + i), 'autoencoder': start(autoencoder), 'SimCLR': start(simclr)}
     n = min(labels, len(dls.train_ds))
-    t = compare_transfer(dls, dls.test_dl(s.by_split()['test']), arms, n, seeds, steps=120 if read['side'] <= 16 else 240)
+    t = compare_transfer(dls, dls.test_dl(s.by_split()['test']), arms, n, seeds, steps=steps or (120 if read['side'] <= 16 else 240))
     t.plot().savefig(folder/'transfer.png', dpi=dpi)
     d = t.differences()
     return dict(labels=n, tested=s.split_counts()['test'], statement=t.statement(),
@@ -403,6 +404,7 @@ def tour(
     seed:int=0, # of every draw
     labels:int=100, # how many labels annotating and fine-tuning may use
     seeds:int=10, # pairs of the fine-tuning comparison
+    steps:int=None, # optimizer steps of each fine-tuning; None: 120 for images of at most 16 pixels, 240 for larger ones
     say=print # called with a line of text as stages begin and end
 )->dict: # the report; `report['ok']` says whether every planted defect was found
     "The life of a small data set. Raises `DataError` for data that cannot be used"
@@ -413,25 +415,25 @@ def tour(
     run = Run(out, say)
     warm('pretrain_notes.pretrain.contrastive', 'pretrain_notes.transfer.compare')
     with run.locked():
-        write_json(out/'tour.json', dict(data=_name(data), seed=seed, labels=labels, seeds=seeds))
+        write_json(out/'tour.json', dict(data=_name(data), seed=seed, labels=labels, seeds=seeds, steps=steps))
         for f in ('report.json', 'report.html'): (out/f).unlink(missing_ok=True)
         r = run.stage(_read, name='read', data=str(data), seed=seed, fingerprint=where)
-        with isolated(): stages = _stages(run, r, seed, labels, seeds)
+        with isolated(): stages = _stages(run, r, seed, dict(labels=labels, seed=seed, seeds=seeds, steps=steps))
         return _finish(out, stages, seed)
 
 # %% ../nbs/900_tour.ipynb #67caf961
-def _stages(run, r, seed, labels, seeds):
+def _stages(run, r, seed, transfer):
     "The stages after the first; the longest training is done aside, in another process"
     simclr = run.start(_pretrain_one, r, name='pretrain_simclr', objective='SimCLR', seed=seed)
     c = run.stage(_check, r, name='check', seed=seed)
-    a = run.stage(_annotate, r, name='annotate', labels=labels, seed=seed)
+    a = run.stage(_annotate, r, name='annotate', labels=transfer['labels'], seed=seed)
     q = run.stage(_quality, r, name='quality', seed=seed)
     k = run.stage(_classify, r, name='classify', seed=seed)
     x = run.stage(_publish, r, name='publish')
     autoencoder = run.stage(_pretrain_one, r, name='pretrain_autoencoder', objective='autoencoder', seed=seed)
     trained = autoencoder, simclr()
     p = run.start(_pretrain, r, *trained, name='pretrain', seed=seed)
-    t = run.stage(_transfer, r, *trained, name='transfer', labels=labels, seed=seed, seeds=seeds)
+    t = run.stage(_transfer, r, *trained, name='transfer', **transfer)
     return dict(read=r, check=c, annotate=a, quality=q, classify=k, pretrain=p(), transfer=t, publish=x)
 
 def _finish(out, stages, seed):

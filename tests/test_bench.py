@@ -181,8 +181,20 @@ def test_tour_bars(monkeypatch, there, low, pairs, wall, ok, holds):
     monkeypatch.setattr(BenchResult, '_label_errors', lambda self, seeds, repeats: self.at_least('f1', 0, -.01))
     monkeypatch.setattr(B, 'have_data', lambda name: there)
     asked = []
-    monkeypatch.setattr(B, '_run_tour', lambda data, out=None, **kw: asked.append((data, out, kw)) or (dict(wall=wall), dict(ok=ok, transfer=transfer(low, pairs))))
+    def run(data, out=None, on='all cores', **kw):
+        asked.append((data, out, on, kw))
+        return dict(wall=wall * (2 if on == 'one core' else 1)), dict(ok=ok, transfer=transfer(low, pairs))
+    monkeypatch.setattr(B, '_run_tour', run)
     b = bench('tour', seeds=3, out='kept')
-    assert asked == [('digits', None, {})] + [('mnist', 'kept', dict(seeds=10))] * there
-    assert b.holds == holds and len(b.bars) == 3 + there and any('mnist' in n for n in b.notes)
+    assert asked == [('digits', None, 'all cores', {}), ('digits', None, 'one core', {})] + [('mnist', 'kept', 'all cores', dict(seeds=10))] * there
+    assert b.holds == holds and len(b.bars) == 4 + there and any('mnist' in n for n in b.notes)
     assert any('not found' in n for n in b.notes) != there
+
+def test_cost_on_one_core(monkeypatch):
+    "Where there is one core only, nothing is said of two; a fast machine's seconds are not made longer."
+    pytest.importorskip('cleanlab', reason='cleanlab, the peer, is not installed: pip install pretrain_notes[bench]')
+    monkeypatch.setattr(BenchResult, '_label_errors', lambda self, seeds, repeats: None)
+    for k, v in dict(have_data=lambda name: False, cores=lambda: 1, gflops=lambda: 25, _run_tour=lambda *a, **k: (dict(wall=200), dict(ok=True))).items():
+        monkeypatch.setattr(B, k, v)
+    b = bench('tour')
+    assert [x['value'] for x in b.bars] == [100, 1] and b.holds

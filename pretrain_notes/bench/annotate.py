@@ -238,7 +238,7 @@ def _raw_sqlite(store, path):
 
 # %% ../../nbs/810_bench.annotate.ipynb #c5f48ee0
 def _store_sides(folder, n):
-    "Two functions that store `n` labels each, a commit a label: ours and the peer's; and how many labels each has stored"
+    "Two functions that store `n` labels each, one commit per label: ours and the peer's; and how many labels each has stored"
     from itertools import count
     from pretrain_notes.annotate.store import LabelStore
     from pretrain_notes.annotate.tasks import ClassTask
@@ -255,7 +255,7 @@ def _store_sides(folder, n):
 # %% ../../nbs/810_bench.annotate.ipynb #a6bc8dcc
 @benchmark('label_store')
 def _bench_label_store(b, repeats=9, n=300):
-    "Labels a second, one commit each, beside raw sqlite3"
+    "Labels per second, one commit each, beside raw sqlite3"
     import sqlite3
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         add, insert, stored = _store_sides(Path(folder), n)

@@ -114,7 +114,7 @@ def _bench_classify(b, repeats=5, quick=False):
 
 # %% ../../nbs/820_bench.classify.ipynb #83b64322
 def _digit_draws(seeds, name):
-    "(training rows, classes, test rows, classes), one a seed; mnist's are disjoint"
+    "(training rows, classes, test rows, classes), one per seed; mnist's are disjoint"
     from pretrain_notes.datasets import digits, load_samples
     from pretrain_notes.classify.imbalance import long_tail
     if name == 'digits':

@@ -99,7 +99,7 @@ def machine()->dict: # cpu, cores (those this process may use), memory_gb, load,
 class Compared:
     "The costs of both sides, run by run"
     def __init__(self,
-        ours:list, # what `measure` gave, one a repeat
+        ours:list, # what `measure` gave, one per repeat
         peer:list # the same of the peer
     ): store_attr()
     def __getitem__(self, k): return [m[k] for m in self.ours], [m[k] for m in self.peer]
@@ -152,7 +152,7 @@ class BenchResult:
 @patch
 def row(self:BenchResult,
     metric:str, # what was measured, with its unit
-    ours, # figures, one a repeat
+    ours, # figures, one per repeat
     peer, # the peer's figures, in the same order
     peer_name:str, # whose they are
     peer_version:str=None # its version; None: that of the installed distribution of this name
@@ -256,7 +256,7 @@ def __repr__(self:BenchResult):
 
 # %% ../../nbs/800_bench.core.ipynb #88475a6d
 def _ratio_axis(ax, names, values):
-    "A logarithmic axis that shows 1, with readable numbers, and one name a row"
+    "A logarithmic axis that shows 1, with readable numbers, and one name per row"
     good = [v for v in values if math.isfinite(v) and v > 0] + [1]
     low, high = min(.8, min(good) / 1.1), max(1.25, max(good) * 1.1)
     by = next((t for width, t in _ticks.items() if high < width * low),

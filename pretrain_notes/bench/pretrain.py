@@ -108,7 +108,7 @@ def _founding_loop(train, test, seed, epochs=5):
     return cpu, right / len(test)
 
 # %% ../../nbs/830_bench.pretrain.ipynb #ffa1ba39
-# width (None: the MLP), pictures a pass (shares: HardExamples), passes, batch size, shift, share looked at again;
+# width (None: the MLP), pictures per pass (shares: HardExamples), passes, batch size, shift, share looked at again;
 # promised accuracy (None: the loop's - .2 points) and share of its time
 _fit_recipes = {
     'MLP 784-128-64-10, 1 epoch': (None, 60_000, 1, 128, 0, 0, None, .20),

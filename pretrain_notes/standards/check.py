@@ -142,7 +142,10 @@ def _repr_html_(self:Report):
 # %% ../../nbs/640_standards.check.ipynb #483eae05
 class Planter:
     "Rows to change and to add, and what a checker is expected to find"
-    def __init__(self, samples, seed):
+    def __init__(self,
+        samples:Samples, # at least 20 sound rows
+        seed:int # of which rows are touched
+    ):
         self.samples = samples if 'split' in samples.columns else samples.split(seed=seed)
         self.edits, self.rows, self.info, self.expected = {}, [], dict(samples.info), []
         ctx = Context(self.samples)

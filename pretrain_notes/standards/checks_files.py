@@ -110,7 +110,10 @@ def listed(self:Context):
         if isinstance(url, str) and not re.match(r'https?://', url): yield 'croissant.json', url, d.get('sha256')
 
 @patch
-def file_problem(self:Context, rel, sha):
+def file_problem(self:Context,
+    rel:str, # a relative path, as it is listed
+    sha:str # SHA-256 as it is listed; None: not stated
+)->str: # a few words
     "Why a listed file is not what it should be, or None"
     self._hashes = getattr(self, '_hashes', {})
     try: p = inside(self.root, rel)

@@ -43,7 +43,9 @@ def _is_public(s):
 
 # %% ../../nbs/620_standards.checks_privacy.ipynb #2644d540
 @patch
-def pii(self:Context, find):
+def pii(self:Context,
+    find # function of a text that gives spans, such as `find_emails`
+)->dict:
     "{column: number of hits per row}, for the text columns and `source`; computed once"
     self._pii = getattr(self, '_pii', {})
     if find not in self._pii:

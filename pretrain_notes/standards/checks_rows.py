@@ -60,7 +60,9 @@ def _dangling_ids(ctx):
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #35f7e053
 @patch
-def exists(self:Context, rel):
+def exists(self:Context,
+    rel:str # a path, relative to the folder of the data set
+)->bool: # False for samples in memory, and for a path that leads out
     "Whether there is a file at a relative path inside the folder"
     try: return self.root is not None and inside(self.root, str(rel)).is_file()
     except (DataError, OSError, ValueError): return False

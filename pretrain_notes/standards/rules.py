@@ -95,6 +95,17 @@ def rule(
         return f
     return put
 
+# %% ../../nbs/600_standards.rules.ipynb #a78df661
+def _readable(table):
+    "`table` with the bytes of its text columns made readable where they are not UTF-8"
+    for i, f in enumerate(table.schema):
+        if not (pa.types.is_string(f.type) or pa.types.is_large_string(f.type)): continue
+        try: table[f.name].validate(full=True)
+        except pa.ArrowInvalid:
+            values = [None if b is None else b.decode('utf-8', 'replace') for b in table[f.name].cast(pa.binary()).to_pylist()]
+            table = table.set_column(i, f, pa.array(values, f.type))
+    return table
+
 # %% ../../nbs/600_standards.rules.ipynb #0f719ef6
 class Context:
     "All that a rule may look at"
@@ -171,17 +182,6 @@ def _parquet(self:Context, rel):
         return f.read()
     except (pa.ArrowException, OSError, DataError): return None
 
-# %% ../../nbs/600_standards.rules.ipynb #a78df661
-def _readable(table):
-    "`table` with the bytes of its text columns made readable where they are not UTF-8"
-    for i, f in enumerate(table.schema):
-        if not (pa.types.is_string(f.type) or pa.types.is_large_string(f.type)): continue
-        try: table[f.name].validate(full=True)
-        except pa.ArrowInvalid:
-            values = [None if b is None else b.decode('utf-8', 'replace') for b in table[f.name].cast(pa.binary()).to_pylist()]
-            table = table.set_column(i, f, pa.array(values, f.type))
-    return table
-
 # %% ../../nbs/600_standards.rules.ipynb #cad6a0b4
 def as_list(
     v # anything
@@ -210,10 +210,16 @@ def is_date(
 
 # %% ../../nbs/600_standards.rules.ipynb #7cdb37ff
 @patch
-def column(self:Context, name): return self.table[name].to_pylist() if name in self.table.column_names else None
+def column(self:Context,
+    name:str # of a column
+)->list: # its values; None if there is no such column
+    "The values of a column"
+    return self.table[name].to_pylist() if name in self.table.column_names else None
 
 @patch
-def texts(self:Context, name):
+def texts(self:Context,
+    name:str # of a text column
+)->list: # strings; '' for null
     "A text column as a list of strings; lists of words are joined"
     def one(v): return '' if v is None else ' '.join(w for w in v if isinstance(w, str)) if isinstance(v, list) else str(v)
     return [one(v) for v in self.column(name)]
@@ -225,7 +231,9 @@ def features(self:Context):
     except Exception: return features_of(self.table.replace_schema_metadata())   # metadata from outside can be anything
 
 @patch(as_prop=True)
-def vocab(self:Context): return getattr(self.features.get('label'), 'names', None)
+def vocab(self:Context):
+    "Class names, or None"
+    return getattr(self.features.get('label'), 'names', None)
 
 # %% ../../nbs/600_standards.rules.ipynb #4f52228c
 @patch(as_prop=True)
@@ -242,7 +250,9 @@ def splits(self:Context): return np.array([str(s) for s in self.column('split')]
 
 # %% ../../nbs/600_standards.rules.ipynb #44712659
 @patch
-def says(self:Context, key):
+def says(self:Context,
+    key:str # of the description, without a prefix
+): # what stands there; None if nothing does
     "What the description says under a name, with or without its prefix"
     return self.info.get(key) or self.info.get(f'rai:{key}')
 
@@ -253,7 +263,9 @@ def schema(self:Context):
     return {str(k): v for k, v in s.items() if isinstance(v, dict)} if isinstance(s, dict) else {}
 
 @patch
-def declared(self:Context, name):
+def declared(self:Context,
+    name:str # of a constraint: 'required', 'unique', 'minimum', ...
+)->dict:
     "{column: value} of one constraint, for columns that are there"
     both = {c: {**d, **(k if isinstance(k := d.get('constraints'), dict) else {})} for c, d in self.schema.items()
             if c in self.table.column_names}
@@ -268,7 +280,9 @@ def ids(self:Context):
     return self._ids
 
 @patch
-def at(self:Context, where):
+def at(self:Context,
+    where # row numbers, or bool (n,)
+)->list:
     "Ids of rows given by number, or by a mask"
     where = np.asarray(where)
     return [self.ids[i] for i in (np.flatnonzero(where) if where.dtype == bool else where)]
