@@ -73,7 +73,7 @@ def read_media_file(
 @patch(cls_method=True)
 def from_folder(cls:Samples,
     path, # folder with `class/file` or `split/class/file`
-    labelled:bool=True, # False: any layout, no labels
+    labeled:bool=True, # False: any layout, no labels
     **kw # `info`, `steps`
 )->Samples: # one sample a readable file: image, WAV or text, whichever the folder holds most of
     "Samples from a folder of files; what cannot be read is quarantined. Raises `DataError` where nothing can"
@@ -87,20 +87,20 @@ def from_folder(cls:Samples,
     kind = kinds.most_common(1)[0][0]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as ex:
         read = list(progress(ex.map(lambda f: read_media_file(f[0], kind, f[1]), files), 'reading files', len(files)))
-    return cls._of_files(root, [p.relative_to(root) for p, _ in files], read, kind, labelled, **kw)
+    return cls._of_files(root, [p.relative_to(root) for p, _ in files], read, kind, labeled, **kw)
 
 # %% ../nbs/020_readers.ipynb #a33b8277
 @patch(cls_method=True)
-def _of_files(cls:Samples, root, paths, read, kind, labelled, **kw):
+def _of_files(cls:Samples, root, paths, read, kind, labeled, **kw):
     "Put what was read into a table, and the rest into quarantine"
     rows, bad = [], []
     for p, (content, why) in zip(paths, read):
         split, label = split_and_class(p.parts)
-        if why is None and labelled and label is None: why = 'misplaced: not in a class folder'
+        if why is None and labeled and label is None: why = 'misplaced: not in a class folder'
         if why: bad.append(quarantine_entry(p.as_posix(), why)); continue
         row = {kind: content if kind == 'text' else dict(bytes=content, path=p.name)}
         if kind == 'text': row['digest'] = digest((root/p).read_bytes())
-        rows.append(row | (dict(label=label) if labelled else {}) | dict(source=p.as_posix()) | (dict(split=split) if split else {}))
+        rows.append(row | (dict(label=label) if labeled else {}) | dict(source=p.as_posix()) | (dict(split=split) if split else {}))
     if not rows:
         reasons = ', '.join(f'{n} {r}' for r, n in Counter(b['reason'] for b in bad).most_common(3))
         raise DataError(f'nothing in {root} can be used ({reasons}): it must hold one folder of readable files a class, as class/file or split/class/file')

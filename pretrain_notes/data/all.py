@@ -30,7 +30,6 @@ from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
-from ..classify.compare import *
 from ..classify.scores import *
 from ..classify.preflight import DataWarning, preflight, preparation
 from ..classify.nets import *

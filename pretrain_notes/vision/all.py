@@ -34,7 +34,6 @@ from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
-from ..classify.compare import *
 from ..classify.scores import *
 from ..classify.preflight import DataWarning, preflight, preparation
 from ..classify.nets import *
@@ -43,7 +42,6 @@ from ..classify.saving import *
 from ..classify.imbalance import *
 from ..classify.slices import Slices, find_slices
 from ..classify.coverage import *
-from ..classify.slices import *
 from ..pretrain.encoders import *
 from ..pretrain.objective import *
 from ..pretrain.probes import *
