@@ -88,7 +88,10 @@ def drop_rows(self:Samples,
 # %% ../nbs/030_steps.ipynb #881b6daa
 class Step:
     "What a step did: `record` (plain data, saved with the samples) and, while in memory, the `removed` samples"
-    def __init__(self, record, removed=None): store_attr()
+    def __init__(self,
+        record:dict, # name, key, parameters, rows_in, rows_out, removed, ...: what JSON can hold
+        removed:Samples=None # the samples that went, while they are in memory
+    ): store_attr()
     def __getattr__(self, k):
         if k.startswith('_') or k not in self.record: raise AttributeError(k)
         return self.record[k]
@@ -141,7 +144,14 @@ def code_digest()->str: # digest over every module of this package
 # %% ../nbs/030_steps.ipynb #705c2139
 class Stage(dict):
     "What a finished stage returned, with the `folder` that holds its files"
-    def __init__(self, result, folder, key, reused): super().__init__(result); store_attr('folder,key,reused')
+    def __init__(self,
+        result:dict, # what the stage's function returned
+        folder:Path, # where its files lie
+        key:str, # digest of all that decides its outcome
+        reused:bool # taken from the last run
+    ):
+        super().__init__(result)
+        store_attr('folder,key,reused')
 
 class Run:
     "A folder of stages that resumes where it was cut off"

@@ -297,7 +297,12 @@ def _order(self:TensorDL):
     return torch.randperm(n) if self.shuffle else torch.arange(n)
 
 @patch
-def new(self:TensorDL, dataset=None, cls=None, **kw):
+def new(self:TensorDL,
+    dataset=None, # what to load instead: a data set of ours or `Samples`; None: the same
+    cls=None, # the class of the new loader; None: that of this one
+    **kw # settings that change: `bs`, `shuffle`, ...
+):
+    "A loader with the same settings, as fastai makes one for test data"
     if isinstance(dataset, Samples): dataset = self.test_set(dataset)
     if isinstance(dataset, ImageTensors): dataset = _renumbered(dataset, self.dataset.vocab)
     return super(TensorDL, self).new(dataset, cls or type(self), **(dict(make=self._make) | kw))

@@ -340,7 +340,12 @@ def _warn(self:StreamDL):
 
 # %% ../../nbs/090_batch.stream.ipynb #898d89fb
 @patch
-def new(self:StreamDL, dataset=None, cls=None, **kw):
+def new(self:StreamDL,
+    dataset=None, # what to load instead: a data set of ours or `Samples`; None: the same
+    cls=None, # the class of the new loader; None: that of this one
+    **kw # settings that change: `bs`, `shuffle`, ...
+):
+    "A loader with the same settings, as fastai makes one for test data"
     kept = {k: getattr(self, k) for k in ('size', 'mode', 'buffer', 'ahead', 'workers', 'label')}
     kept['shuffle'] = self.mixed and dataset is None
     if dataset is not None and not isinstance(dataset, ImageStream): dataset = self.test_set(dataset)
