@@ -2,7 +2,7 @@
 import json, os, socket, subprocess, sys, time
 from pathlib import Path
 import pytest
-from guard import guarded
+from guard import guarded, release
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROME = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
@@ -49,7 +49,8 @@ class Lab:
         raise RuntimeError((self.root/'lab.log').read_text()[-2000:])
 
     def close(self):
-        for f in (self.browser.close, self.playwright.stop, self.server.stdin.close, self.server.wait): f()
+        for f in (self.browser.close, self.playwright.stop): f()
+        release(self.server)
 
     def notebook(self, name, cells, **kw):
         "A new notebook with these cells, opened"
@@ -146,7 +147,7 @@ class Notebook:
         "Wait until code in the kernel writes this value as JSON"
         until(lambda: self.kernel(source) == value, value, lambda: self.kernel(source), self.page)
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def lab(browser, tmp_path_factory, request):
     "JupyterLab and a browser, started once for all modules"
     for m in ('jupyterlab', 'playwright', 'anywidget'): pytest.importorskip(m)

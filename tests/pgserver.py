@@ -1,7 +1,7 @@
 """A PostgreSQL server for the tests: its own data, reached through a socket in a folder that nobody else may enter, gone with the tests."""
 import os, shutil, subprocess, tempfile, time
 from pathlib import Path
-from guard import guarded
+from guard import guarded, release
 
 def programs():
     "The folder with `initdb` and `postgres`, of the newest version, or None."
@@ -42,6 +42,5 @@ class Server:
         raise RuntimeError(f'PostgreSQL did not start:\n{self.log.read()}')
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        release(self.process)
         self.log.close()

@@ -180,6 +180,7 @@ def test_tour_bars(monkeypatch, there, low, pairs, wall, ok, holds):
     pytest.importorskip('cleanlab', reason='cleanlab, the peer, is not installed: pip install pretrain_notes[bench]')
     monkeypatch.setattr(BenchResult, '_label_errors', lambda self, seeds, repeats: self.at_least('f1', 0, -.01))
     monkeypatch.setattr(B, 'have_data', lambda name: there)
+    monkeypatch.setattr(B, 'cores', lambda: 2)
     asked = []
     def run(data, out=None, on='all cores', **kw):
         asked.append((data, out, on, kw))

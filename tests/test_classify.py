@@ -546,7 +546,7 @@ def test_tampered_folders(kept, tmp_path):
     p = folder(net, 'shape')
     for shape in ([10**12], None, [-3], 'x'):
         m = load_classifier(folder(net, f'shape {shape}')); m.model_.shape_ = shape; del m.model_.net_
-        forge(p, m); refused(p, 'are none that a net')
+        forge(p, m); refused(p, 'are not rows that a net')
     p = folder(kept, 'new'); forge(p, RowsClassifier(classifiers['tree'](0))); refused(p, 'not trained')
 
 def test_card(tmp_path):

@@ -125,7 +125,7 @@ def test_refused(kind, tmp_path):
     data, names = unusable(kind, tmp_path/'data')
     r = CliRunner().invoke(app, ['tour', '--data', str(data), '--out', str(tmp_path/'out')])
     assert r.exit_code == 2, r.output
-    said = [l for l in r.stderr.splitlines() if l.startswith('error:')]
+    said = [l for l in r.stderr.splitlines() if l.startswith('Error:')]
     assert len(said) == 1 and names in said[0] and 'Traceback' not in r.output
     assert not (tmp_path/'out'/'report.html').exists()
 
