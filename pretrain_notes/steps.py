@@ -9,7 +9,7 @@ __all__ = ['mask_secrets', 'plain', 'source_digest', 'Step', 'step', 'code_diges
 
 # %% ../nbs/030_steps.ipynb #8a9de1a6
 import hmac, inspect, json, re, secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from functools import wraps
 from hashlib import sha256
@@ -23,7 +23,7 @@ from fastcore.basics import patch, store_attr
 from .base import DataError, digest, file_digest, replacing, versions, write_json
 from .markup import look, table, to_html
 from .samples import Samples, manifest_files
-from .workers import aside_of_this, stop_workers
+from .workers import aside_of_this, isolated, stop_workers
 
 # %% ../nbs/030_steps.ipynb #1c503057
 _secret_name = re.compile(r'(?i)(passw|pwd|secret|token|api_?key|credential|authorization|private_?key|access_?key|signature|^key$|^sig$)')
@@ -205,7 +205,7 @@ def _begin(self:Run, f, name, after, params, aside):
     if not stage: self.say(f'{name}: ...' + ' in another process' * bool(job))
     def wait():
         if stage: self.stages.append(stage); return stage
-        out, seconds = job() if job else _do_stage(*what)
+        with isolated() if aside else nullcontext(): out, seconds = job() if job else _do_stage(*what)
         self.say(f'{name}: done in {seconds:.1f} s')
         self.stages.append(out)
         return out

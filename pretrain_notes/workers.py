@@ -30,7 +30,11 @@ def isolated():
     finally:
         random.setstate(python); np.random.set_state(numpy)
         if torch: torch.set_rng_state(state); torch.set_num_threads(n)
-        elif torch := sys.modules.get('torch'): torch.set_num_threads(os.cpu_count() or 1)    # imported meanwhile
+        elif torch := sys.modules.get('torch'): torch.set_num_threads(_threads_wanted())    # it was imported meanwhile
+
+def _threads_wanted():
+    n = os.environ.get('OMP_NUM_THREADS', '')
+    return int(n) if n.isdigit() and int(n) else os.cpu_count() or 1
 
 @contextmanager
 def _one_openmp_thread():

@@ -16,7 +16,6 @@ import numpy as np
 from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean
-from ..base import DataError, did_you_mean
 from ..markup import P, frame, look, to_html
 from ..stats import corrected_interval
 from .preflight import checked_rows, ClassRows, DataWarning, dense_if_needed, preparation, take_rows
