@@ -147,7 +147,7 @@ class Notebook:
         "Wait until code in the kernel writes this value as JSON"
         until(lambda: self.kernel(source) == value, value, lambda: self.kernel(source), self.page)
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def lab(browser, tmp_path_factory, request):
     "JupyterLab and a browser, started once for all modules"
     for m in ('jupyterlab', 'playwright', 'anywidget'): pytest.importorskip(m)

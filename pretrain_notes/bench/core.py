@@ -115,7 +115,7 @@ def interleaved(
     return Compared(*map(list, zip(*runs[1:])))
 
 # %% ../../nbs/800_bench.core.ipynb #2e79c393
-_thread_vars = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+_thread_vars = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'PRETRAIN_NOTES_WORKERS')
 
 @contextmanager
 def one_thread():

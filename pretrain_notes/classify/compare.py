@@ -491,19 +491,22 @@ def _verdicts(self:Comparison):
 
 # %% ../../nbs/230_classify.compare.ipynb #7979aa38
 @patch
-def _calibration_and_cost(self:Comparison, best):
+def _calibration_and_cost(self:Comparison, best, say_cost=True):
     "Calibration and cost, where they matter"
     p, d = self.probabilities[best], self.differences()
     if p is not None and (c := self.calibration().loc[best]).ece > .05:
         yield (f'Its probabilities are off by {c.ece:.3f} on average: it is sure to {c.confidence:.3f} and right in {c.accuracy:.3f}; '
                'calibrate it before they are used.')
+    if not say_cost: return
     cost = self.times()[['fit_seconds', 'predict_seconds']].sum(axis=1)
     near = [m for m in d.model[d.verdict != 'worse'] if cost[m] * 10 < cost[best]]
     if near: yield f'{min(near, key=cost.get)}, which is not told apart from it, takes less than a tenth of its CPU time.'
 
 # %% ../../nbs/230_classify.compare.ipynb #e219bed9
 @patch
-def statement(self:Comparison)->str: # a few sentences
+def statement(self:Comparison,
+    cost:bool=True # say also which model is as good and far cheaper: CPU time, which differs from run to run
+)->str: # a few sentences
     "The verdict in words"
     t, name, n = self.table(), self.metric.replace('_', ' ').replace('au', 'AU', self.metric.startswith('au')), len(np.unique(self.y))
     best, seeds = t.iloc[0], f', {len(self.seeds)} seeds' * (len(self.seeds) > 1)
@@ -512,7 +515,7 @@ def statement(self:Comparison)->str: # a few sentences
     most = np.bincount(self.y).max() / len(self.y)
     if self.metric == 'accuracy': out.append(f'Always naming the most frequent class would reach {most:.3f}.')
     if self.metric == 'balanced_accuracy': out.append(f'Always naming the same class would reach {1 / n:.3f}.')
-    return ' '.join([*out, *self._calibration_and_cost(t.index[0])])
+    return ' '.join([*out, *self._calibration_and_cost(t.index[0], cost)])
 
 # %% ../../nbs/230_classify.compare.ipynb #31175562
 @patch
