@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/readers.html.md"""
 __all__ = ['list_files', 'media_kind', 'split_and_class', 'read_media_file', 'read_bytes']
 
 # %% ../nbs/020_readers.ipynb #a2e23351
-import io, json, os, re
+import io, json, os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
