@@ -187,7 +187,7 @@ def test_tour_bars(monkeypatch, there, low, pairs, wall, ok, holds):
         return dict(wall=wall * (2 if on == 'one core' else 1)), dict(ok=ok, transfer=transfer(low, pairs))
     monkeypatch.setattr(B, '_run_tour', run)
     b = bench('tour', seeds=3, out='kept')
-    assert asked == [('digits', None, 'all cores', {}), ('digits', None, 'one core', {})] + [('mnist', 'kept', 'all cores', dict(seeds=10))] * there
+    assert asked == [('digits', None, on, {}) for _ in range(3) for on in ('all cores', 'one core')] + [('mnist', 'kept', 'all cores', dict(seeds=10))] * there
     assert b.holds == holds and len(b.bars) == 4 + there and any('mnist' in n for n in b.notes)
     assert any('not found' in n for n in b.notes) != there
 

@@ -74,7 +74,7 @@ def test_requirements(metadata):
 def test_entry_points(wheel):
     cfg = ConfigParser(delimiters='=')
     cfg.read_string(wheel.read(next(o for o in wheel.namelist() if o.endswith('entry_points.txt'))).decode())
-    assert dict(cfg['console_scripts']) == {'pretrain-notes': 'pretrain_notes.cli:app'}
+    assert dict(cfg['console_scripts']) == {'pretrain-notes': 'pretrain_notes.cli:main'}
     assert dict(cfg['nbdev']) == {'pretrain_notes': 'pretrain_notes._modidx:d'}
 
 def test_installed(site, sh):

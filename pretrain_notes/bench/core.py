@@ -339,7 +339,7 @@ def modules_after(
     return {m.partition('.')[0] for m in json.loads(run.stdout.splitlines()[-1])}
 
 # %% ../../nbs/800_bench.core.ipynb #a2aeb9ae
-_help = "import sys; sys.argv = ['pretrain-notes', '--help']; from pretrain_notes.cli import app; app()"      # as the command's script
+_help = "import sys; sys.argv = ['pretrain-notes', '--help']; from pretrain_notes.cli import main; main()"      # as the command's script
 
 @patch
 def _none_of(self:BenchResult, source, names):
@@ -415,7 +415,8 @@ def gflops(
 
 # %% ../../nbs/800_bench.core.ipynb #c3f6239d
 _tour = '''
-import json, os, sys
+import atexit, gc, json, os, sys
+atexit.register(gc.freeze)                                                # as the command does
 if sys.argv[4] == 'one core' and hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from pretrain_notes.tour import tour
 tour(data=sys.argv[1], out=sys.argv[2], say=lambda line: print(line, file=sys.stderr), **json.loads(sys.argv[3]))
@@ -449,16 +450,18 @@ def _transfer(self:BenchResult, t, arm='SimCLR'):
 def _bench_tour(b, repeats=5, seeds=10, out=None):
     "The promises of the main job; `seeds` for label errors (at least 5) and transfer (at least 10); `out` keeps mnist's tour"
     b._label_errors(max(5, seeds), repeats)
-    steps = progress(range(2), 'tour')
-    cost, report = _run_tour('digits')
-    steps.update()
-    speed = gflops()
-    b.notes.append(f'A 1024 x 1024 float32 matrix product on one thread reaches {speed:.0f} GFLOP/s.')
-    b.at_most('tour on digits: wall seconds of one run, imports included, as on a core of 50 GFLOP/s', cost['wall'] * min(1, speed / 50), 150)
-    if cores() > 1:
-        one = _run_tour('digits', on='one core')[0]
-        b.at_most(f'tour on digits: wall time on {cores()} cores, ratio to one core', cost['wall'] / one['wall'], .6)
-    b.at_least('tour on digits: every planted defect found (1 is yes)', report['ok'], 1)
+    b._tour_cost()
     if have_data('mnist'): b._transfer(_run_tour('mnist', out, seeds=max(10, seeds))[1]['transfer'])
     else: b.notes.append('mnist was not found (PRETRAIN_NOTES_DATA): its bar on transfer was not measured.')
-    steps.close()
+
+@patch
+def _tour_cost(self:BenchResult, repeats=3):
+    "Bars of the tour on digits: its time on all cores and on one, in turn, and what it found"
+    runs = [[_run_tour('digits', on=on) for on in ('all cores', 'one core')[:cores()]] for _ in progress(range(repeats), 'tour')]
+    wall = [min(c['wall'] for c, _ in side) for side in zip(*runs)]                              # other programs only ever add to it
+    speed = gflops()
+    self.notes.append(f'A 1024 x 1024 float32 matrix product on one thread reaches {speed:.0f} GFLOP/s.')
+    self.at_most('tour on digits: wall seconds of the best run, imports included, as on a core of 50 GFLOP/s', wall[0] * min(1, speed / 50), 150)
+    if len(wall) > 1: self.at_most(f'tour on digits: wall time on {cores()} cores, ratio to one core, best of {repeats} each', wall[0] / wall[1], .6)
+    self.at_least('tour on digits: every planted defect found (1 is yes)', all(r['ok'] for side in runs for _, r in side), 1)
+
