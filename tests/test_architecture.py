@@ -14,7 +14,7 @@ NUMBERS = {m[2]: int(m[1]) for p in (ROOT/'nbs').glob('*.ipynb') if (m := re.ful
 LINES = 700         # of a room
 
 # A chapter is a folder, or a number (the ground 0, the roof 9); what it may lean on besides the ground, as patterns of modules.
-GROUND = 'base markup media parts samples readers workers steps stats datasets glossary batch'.split()    # each leans on those before it
+GROUND = 'base markup media parts columns samples readers workers steps stats datasets glossary batch'.split()    # each leans on those before it
 LEANS = dict(annotate='', classify='', pretrain='', transfer='pretrain.*', collect='', scale='pretrain.* collect.*',
              standards='annotate.issues annotate.formats* annotate.label_studio annotate.store classify.preflight collect.*', bench='*', roof='*')
 HEAVY = 'torch', 'torchvision', 'fastai', 'timm'                      # on the ground only batch/ imports these

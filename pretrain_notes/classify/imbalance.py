@@ -18,13 +18,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from ..base import DataError, did_you_mean
+from ..columns import known_labels
 from ..samples import Samples
 from .preflight import take_rows
 
 # %% ../../nbs/250_classify.imbalance.ipynb #708da693
 def _class_numbers(y):
     "(classes, class numbers, counts); raises `DataError` unless there are two classes"
-    y = np.asarray(y)
+    y = known_labels(y)
     if y.ndim != 1 or not len(y): raise DataError(f'labels must be one list with a class for each row, not of shape {y.shape}')
     if y.dtype.kind == 'f' and not np.isfinite(y).all():
         raise DataError(f'row {np.flatnonzero(~np.isfinite(y))[0]} has no label: leave such rows out')

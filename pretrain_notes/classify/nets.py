@@ -15,6 +15,7 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ..base import DataError, did_you_mean
+from ..columns import known_labels
 from .preflight import dense_if_needed
 
 # %% ../../nbs/220_classify.nets.ipynb #d4e8fee1
@@ -102,7 +103,7 @@ def fit(self:LearnerClassifier,
     import torch, fastai.callback.progress, fastai.callback.schedule                         # these give a Learner no_bar and fit_one_cycle
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
-    self.classes_, codes = np.unique(y, return_inverse=True)
+    self.classes_, codes = np.unique(known_labels(y), return_inverse=True)
     if np.shape(X)[0] != len(codes): raise DataError(f'{np.shape(X)[0]} rows and {len(codes)} labels do not fit together')
     if len(self.classes_) < 2: raise DataError('all rows are of one class: there is nothing to tell apart')
     self.shape_, state = None, random.getstate()
