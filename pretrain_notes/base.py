@@ -42,15 +42,25 @@ def some(
 
 # %% ../nbs/000_base.ipynb #a1adf155
 def digest(
-    x # bytes, text, a numpy array, or anything that JSON can hold
+    x # bytes, text, a numpy array, or anything that JSON can hold; also sets, and what becomes an array (a DataFrame, a tensor)
 )->str: # 64 hexadecimal digits
-    "SHA-256 of a sample's source"
+    "SHA-256 of a sample's source; raises `DataError` for an object that only has a place in memory"
     if isinstance(x, str): x = x.encode('utf-8', 'surrogatepass')
-    elif isinstance(x, np.ndarray):
+    elif isinstance(x, np.ndarray) and not x.dtype.hasobject:
         x = np.ascontiguousarray(x.astype(x.dtype.newbyteorder('<'), copy=False))
         x = f'{x.dtype.str}{x.shape}'.encode() + x.tobytes()
-    elif not isinstance(x, (bytes, bytearray, memoryview)): return digest(json.dumps(x, sort_keys=True, ensure_ascii=False, default=str))
+    elif not isinstance(x, (bytes, bytearray, memoryview)): return digest(json.dumps(x, sort_keys=True, ensure_ascii=False, default=_by_value))
     return sha256(x).hexdigest()
+
+def _by_value(x):
+    "What JSON cannot hold, by its values"
+    if isinstance(x, (set, frozenset)): return sorted(json.dumps(v, sort_keys=True, ensure_ascii=False, default=_by_value) for v in x)
+    if isinstance(x, np.ndarray): return [list(x.shape), x.ravel().tolist()] if x.dtype.hasobject else digest(x)
+    if hasattr(x, '__array__') and not isinstance(x, np.generic):
+        return [type(x).__name__, *(list(map(str, getattr(x, n, ()))) for n in ('columns', 'column_names')), np.asarray(x.detach().cpu() if hasattr(x, 'detach') else x)]
+    if re.search(r' at 0x[0-9a-f]+', s := str(x)): raise DataError(f'a {type(x).__name__} has no value to take a digest of, only a place in memory: '
+                                                                 'give numbers, texts, lists or arrays')
+    return s
 
 # %% ../nbs/000_base.ipynb #a9cba311
 _cjk = '\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff'

@@ -289,6 +289,7 @@ def _read_csv(parts, source):
         for c in o.get('optional', []): df[c] = df.pop(c).astype('Int64') if c in df else pd.array([None] * len(df), 'Int64')
         frames.append(df.assign(split=split) if split else df)
     df = pd.concat(frames, ignore_index=True).rename(columns={o['label']: 'label'} | o.get('rename', {}))
+    if df['label'].dtype == bool: df = df.assign(label=df['label'].astype(int))       # the declared classes stand in the places of False and True
     return Samples.from_pandas(df, vocab=source.vocab, info=source.info)
 
 def _read_conll(parts, source):

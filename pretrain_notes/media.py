@@ -57,9 +57,14 @@ def read_image(
 
 # %% ../nbs/005_media.ipynb #58992f2a
 def is_gray(
-    im # a `PIL.Image`
-)->bool: # whether its mode has no color
+    im # a `PIL.Image`, or the bytes of a file, of which only the header is read
+)->bool: # whether its mode has no color; True for a file that cannot be read, which says nothing of color
     "Whether an image is gray by its mode: 1, 8, 16 or 32 bits, or floats"
+    from PIL import Image
+    if isinstance(im, bytes):
+        try:
+            with _quiet: im = Image.open(io.BytesIO(im), formats=list(image_suffixes))
+        except Exception: return True                              # decoders raise all kinds
     return im.mode in ('1', 'L', 'F') or im.mode.startswith('I')
 
 def _stretched(a):

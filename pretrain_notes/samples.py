@@ -384,7 +384,7 @@ def from_pandas(cls:Samples,
     **kw # `vocab`, `info`, `steps`, `quarantined`
 )->Samples: # one sample a row; an index that has a name, or holds anything but whole numbers, becomes a column
     "Samples from a pandas DataFrame"
-    from datasets import ClassLabel, Features
+    from datasets import Features
     kept = Features.from_dict(json.loads(df.attrs['features'])['info']['features']) if 'features' in df.attrs else {}
     if any(n is not None for n in df.index.names) or df.index.dtype.kind not in 'iu': df = df.reset_index()
     if not df.columns.is_unique: raise DataError(f'two columns are called {df.columns[df.columns.duplicated()][0]!r}: rename one of them')

@@ -11,7 +11,7 @@ __all__ = ['mask_secrets', 'plain', 'source_digest', 'Step', 'step', 'code_diges
 import hmac, inspect, json, re, secrets
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
-from functools import wraps
+from functools import partial, wraps
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -53,14 +53,18 @@ def mask_secrets(
 def plain(
     x # a parameter of a step
 ): # the same as text, numbers, lists and dictionaries
-    "A parameter as JSON can hold it: arrays, samples and functions by their digest"
+    "A parameter as JSON can hold it: arrays, tables, samples and functions by their digest, other objects by what they hold"
+    if x is None or isinstance(x, (str, int, float, bool)): return x
     if isinstance(x, Samples): return f'samples:{x.rows_digest}'
     if isinstance(x, np.ndarray): return f'array:{digest(x)}'
     if isinstance(x, np.generic): return x.item()
     if isinstance(x, dict): return {str(k): plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple, set, frozenset)): return [plain(v) for v in (sorted(x, key=str) if isinstance(x, (set, frozenset)) else x)]
-    if callable(x): return f'function:{getattr(x, "__qualname__", type(x).__name__)}:{source_digest(x)}'
-    return x if x is None or isinstance(x, (str, int, float, bool)) else str(x)
+    if isinstance(x, partial): return dict(partial=plain(x.func), args=plain(x.args), keywords=plain(x.keywords))
+    if callable(x): return f'function:{getattr(x, "__qualname__", type(x).__name__)}:{source_digest(x)}{_held_by(x)}'
+    if hasattr(x, '__array__'): return f'array:{digest(x)}'
+    if ' at 0x' in (s := str(x)) and hasattr(x, '__dict__'): return {type(x).__qualname__: plain(vars(x))}
+    return s if ' at 0x' not in s else f'object:{type(x).__qualname__}'
 
 def source_digest(
     f # a function, or a class
@@ -68,7 +72,17 @@ def source_digest(
     "What a function *is*: changing its source changes this"
     f = inspect.unwrap(f)
     try: return digest(inspect.getsource(f))
-    except (OSError, TypeError): return digest(getattr(getattr(f, '__code__', None), 'co_code', repr(type(f)).encode()))
+    except (OSError, TypeError): return digest(getattr(getattr(f, '__code__', None), 'co_code', type(f).__qualname__.encode()))
+
+def _held_by(f):
+    "Digest of the values that a function carries with it: closure, defaults, the object of a method or of a callable"
+    f = inspect.unwrap(f)
+    held = [c.cell_contents for c in getattr(f, '__closure__', None) or ()] + [getattr(f, '__defaults__', None), getattr(f, '__kwdefaults__', None)]
+    own = getattr(f, '__self__', f)
+    if not (inspect.isclass(f) or inspect.ismodule(own) or inspect.isroutine(own) or inspect.isclass(own)): held += [getattr(own, '__dict__', None)]
+    if not any(o is not None for o in held): return ''
+    try: return ':' + digest(plain(held))
+    except (DataError, RecursionError, ValueError): return ''
 
 # %% ../nbs/030_steps.ipynb #f8c81c82
 @patch

@@ -15,6 +15,7 @@ import numpy as np
 
 from .base import DataError, digest, did_you_mean, write_json, write_text
 from .report import dpi, render_report
+from .media import is_gray
 from .samples import Samples
 from .steps import Run, step
 import pretrain_notes.readers  # teaches Samples to read files
@@ -81,7 +82,7 @@ def _only_classes_used(samples):
 def _shape(samples):
     "(side or None, mode): None where all images have one small size already"
     sizes = {samples.image(i).size for i in range(0, len(samples), max(1, len(samples) // 500))}
-    gray = all(samples.image(i).mode in ('1', 'L', 'I;16', 'I') for i in range(0, len(samples), max(1, len(samples) // 50)))
+    gray = all(is_gray((v or {}).get('bytes') or b'') for v in samples['image'].to_pylist())
     one = len(sizes) == 1 and len(set(*sizes)) == 1 and max(*sizes) <= 2 * _side
     return (None if one else _side), 'L' if gray else 'RGB'
 
@@ -91,8 +92,8 @@ def _read(folder, data, seed, fingerprint):
     if found.media != 'image' or 'label' not in found.columns:
         raise DataError(f'the tour needs images with labels, and these are {found.media or "a table"}: put images into one folder per class')
     used = _only_classes_used(drop_unusable(found, _smallest_class))
-    if 'split' not in used.columns or 'test' not in used.split_counts(): used = used.drop(*({'split'} & set(used.columns))).split(seed=seed)
-    if 'valid' not in used.split_counts(): used = _with_valid(used, seed)
+    brought = 'split' in used.columns
+    if not brought or {'train', 'valid', 'test'} - set(used.split_counts()): used = used.split(valid=.15 if brought else .2, seed=seed)      # what the data brought stays
     used = cap_rows(used, _caps, seed)
     size, mode = _shape(used)
     (used if size is None else shrink(used, size, mode)).save(folder/'small')
@@ -112,14 +113,6 @@ def _reasons(s):
     seen = {}
     for r in s.record['removed']: seen.setdefault(r['reason'], [r, 0])[1] += 1
     return [tuple(v) for v in seen.values()]
-
-def _with_valid(samples, seed):
-    "The training part split into training and validation, by whole clusters"
-    import pyarrow as pa
-    by = samples.by_split()
-    if 'train' not in by: raise DataError(f'no sample is in a folder "train": there is {", ".join(by)}')
-    train = by.pop('train').split(valid=.15, test=0, seed=seed)
-    return samples._new(pa.concat_tables([train.table, *[p.table for p in by.values()]]))
 
 def _bars(samples):
     "How many samples each class has in each split"

@@ -30,8 +30,9 @@ from fastai.vision.core import PILImage, PILImageBW
 import fastai.vision.data  # teaches show_batch about images
 
 from ..base import DataError, did_you_mean
-from ..samples import Samples, encode_labels
-from ..media import max_bytes, to_mode
+from ..columns import encode_labels
+from ..samples import Samples
+from ..media import is_gray, max_bytes, to_mode
 from ..workers import sent_as_arrays
 
 # %% ../../nbs/070_batch.loaders.ipynb #9180527a
@@ -196,7 +197,7 @@ def from_samples(cls:ImageTensors,
     samples, # `Samples` with images
     label:str='label', # None: no labels; else the column `label` is the target
     size:int=None, # side to which every image is resized; None: they have one size
-    mode:str=None, # 'L' or 'RGB'; None: as the first image
+    mode:str=None, # 'L' or 'RGB'; None: 'L' where every image is gray, else 'RGB'
     views:int=1 # how many views of an image a batch holds
 )->ImageTensors: # on the CPU
     "Decode all images once; raises `SizeError` for images of several sizes, and `DataError` for samples without a label"
@@ -358,10 +359,9 @@ def per_view(
 # %% ../../nbs/070_batch.loaders.ipynb #65c723f1
 def _parts(samples, seed):
     "(train, valid): by the column `split`, or by a split made now"
-    by = samples.by_split() if 'split' in samples.columns else {'train': samples}
+    by = samples.by_split()
     if not len(by.get('train', [])): raise DataError(f'no sample is in the split "train": there is {list(by)}')
-    if len(by.get('valid', [])): return by['train'], by['valid']
-    by = by['train'].split(valid=.2, test=0, seed=seed).by_split()
+    if not len(by.get('valid', [])): by = samples.split(valid=.2, test=0, seed=seed).by_split()        # a part test stays what it is
     if 'valid' not in by: raise DataError('the samples are one cluster and cannot be split: give a column `split`')
     return by['train'], by['valid']
 
@@ -404,7 +404,7 @@ def _encoded(o):
     if isinstance(o, dict) and o.get('bytes'): return dict(bytes=o['bytes'], path=None)
     if isinstance(o, (str, Path)): o = _file_bytes(Path(o).expanduser())
     if isinstance(o, (bytes, bytearray)): return dict(bytes=bytes(o), path=None)
-    if isinstance(o, Image.Image): o = np.asarray(to_mode(o, 'L' if o.mode in ('1', 'L', 'I', 'I;16', 'F') else 'RGB'))
+    if isinstance(o, Image.Image): o = np.asarray(to_mode(o, 'L' if is_gray(o) else 'RGB'))
     if isinstance(o, torch.Tensor):
         o = o.detach().cpu().numpy()
         if o.ndim == 3 and o.shape[0] in (1, 3): o = np.moveaxis(o, 0, -1)
@@ -466,7 +466,7 @@ def dataloaders(self:Samples,
     bs:int=64, # samples per batch
     label:str='label', # column of the target; None: no labels, the target is the row number
     size:int=None, # side in pixels; None: the images have one size already
-    mode:str=None, # 'L' or 'RGB'; None: as the first image
+    mode:str=None, # 'L' or 'RGB'; None: 'L' where every image for training and validation is gray, else 'RGB'
     views:int=1, # views of each image in a batch, each augmented on its own (2 for contrastive objectives)
     augment=None, # for training batches: an `Augment`, a function of a batch, `aug_transforms()`, or a list with one per view
     item_tfms=None, # fastai transforms of one image (`Resize(224)`, ...): items are then decoded one by one
@@ -484,10 +484,18 @@ def dataloaders(self:Samples,
     train, valid = _parts(_with_target(self, label), seed)
     if item_tfms is not None: return _item_loaders(train, valid, bs, label, mode, item_tfms, batch_tfms, device, **kw)
     augment, views = per_view(augment, views)
-    make = partial(ImageTensors.from_samples, label=label and 'label', size=size, mode=mode or _mode(train), views=views)
-    return tensor_dataloaders(make(train), make(valid), bs, augment, batch_tfms, device, partial(_made, make, label))
+    make, train, valid = _made_alike(partial(ImageTensors.from_samples, label=label and 'label', size=size, views=views), train, valid, mode)
+    return tensor_dataloaders(train, valid, bs, augment, batch_tfms, device, partial(_made, make, label))
 
-def _mode(samples): return 'L' if samples.image(0).mode in ('1', 'L', 'I', 'I;16', 'F') else 'RGB'
+def _made_alike(make, train, valid, mode):
+    "(function that decodes as these were, training images, validation images): gray only where all of them are"
+    train, valid = make(train, mode=mode), make(valid, mode=mode)
+    mode = mode or ('L' if train.x.shape[1] == valid.x.shape[1] == 1 else 'RGB')
+    for part in (train, valid):
+        if mode == 'RGB' and part.x.shape[1] == 1: part.x = part.x.repeat(1, 3, 1, 1)
+    return partial(make, mode=mode), train, valid
+
+def _mode(samples): return 'L' if all(is_gray((v or {}).get('bytes') or b'') for v in samples['image'].to_pylist()) else 'RGB'
 
 # %% ../../nbs/070_batch.loaders.ipynb #44ba19cc
 def _made(make, label, items, with_labels=None):
@@ -560,7 +568,8 @@ class ItemDL(TfmdDL):
 def _item_loaders(train, valid, bs, label, mode, item_tfms, batch_tfms, device, **kw):
     "The way of fastai: one item after the other"
     import pyarrow as pa
-    both, mode, n = train._new(pa.concat_tables([train.table, valid.table])), mode or _mode(train), len(train)
+    both, n = train._new(pa.concat_tables([train.table, valid.table])), len(train)
+    mode = mode or _mode(both)
     if label and (both.labels < 0).any(): raise DataError(_unlabeled_message(int((both.labels < 0).sum())))
     target = [_Target(label), *([Categorize(vocab=both.vocab, sort=False)] if label else [])]
     dsets = Datasets(_rows(both, label is not None), [[_OpenImage(mode)], target], splits=[list(range(n)), list(range(n, len(both)))])

@@ -13,6 +13,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MethodType
 
@@ -26,7 +27,8 @@ from .loaders import BytesDL, ImageData, SampleLoaders, as_samples, batch_pipeli
 from ..base import DataError, did_you_mean
 from ..samples import Samples, SizeError, quarantine_entry, splits
 from ..readers import list_files, media_kind, split_and_class
-from ..media import max_bytes, read_image, to_mode
+from ..columns import encode_labels, is_missing
+from ..media import is_gray, max_bytes, read_image, to_mode
 
 # %% ../../nbs/090_batch.stream.ipynb #92021fd5
 class ImageStream(ImageData):
@@ -66,12 +68,14 @@ def subset(self:ImageStream,
 # %% ../../nbs/090_batch.stream.ipynb #b0d38c6d
 def _folder_stream(root, label, split):
     "A folder with class/file or split/class/file; any layout where there are no labels"
-    rows = [(p, *split_and_class(p.relative_to(root).parts)) for p, why in list_files(root) if why is None and media_kind(p) == 'image']
+    rows = [(p, *split_and_class(p.relative_to(root).parts, bool(label))) for p, why in list_files(root) if why is None and media_kind(p) == 'image']
     if split: rows = [r for r in rows if r[1] == split]
     if label: rows = [r for r in rows if r[2] is not None]
     of, where = f' of the split {split!r}' if split else '', ' in a class folder: use label=None' if label else ''
     if not rows: raise DataError(f'the folder {root.name} holds no image{of}{where}')
     vocab = sorted({r[2] for r in rows}) if label else None
+    if vocab and len(vocab) > 1 and all(c.lower() in splits for c in vocab):
+        raise DataError(f'{root.name} holds {" and ".join(vocab)}, which are parts and no classes: put class folders into them, or use label=None')
     codes = {c: i for i, c in enumerate(vocab or [])}
     def read(rng):
         for i in (range(len(rows)) if rng is None else rng.permutation(len(rows))):
@@ -123,12 +127,11 @@ def _one_numbering(columns):
 
 def _classes(values, names, keep=None):
     "(class numbers, class names) of a column, in which the rows to `keep` must have a class"
-    missing = sum((v is None or names is not None and v == -1) and (keep is None or keep[i]) for i, v in enumerate(values))
+    missing = sum((is_missing(v) or names is not None and v == -1) and (keep is None or keep[i]) for i, v in enumerate(values))
     if missing: raise DataError(f'{missing} samples have no label: leave them out, or use label=None')
     if names is not None: return values, list(names)
-    vocab = sorted({v for v in values if v is not None}, key=lambda v: (isinstance(v, str), v))
-    codes = {v: i for i, v in enumerate(vocab)}
-    return [codes.get(v, -1) for v in values], [str(v) for v in vocab]
+    codes, vocab = encode_labels(values)
+    return codes.fill_null(-1).to_pylist(), vocab
 
 def _renumbered(stream, vocab):
     "The stream with its classes numbered as in `vocab`"
@@ -243,15 +246,17 @@ def __enter__(self:Prefetch): return self
 def __exit__(self:Prefetch, *a): self.close()
 
 # %% ../../nbs/090_batch.stream.ipynb #183655ca
-def _decoded(row, size, mode):
+def _decoded(row, size, mode, guessed=False):
     "(uint8 array (c, h, w), class, where), or (None, why, where) for what cannot be read"
     source, y, where = row
     try:
         if isinstance(source, Path):
             if source.stat().st_size > max_bytes: raise DataError(f'huge: {source.stat().st_size:,} bytes')
             source = source.read_bytes()
-        im = to_mode(read_image(source or b''), mode)
+        raw = read_image(source or b'')
+        im = to_mode(raw, mode)
     except (DataError, OSError) as e: return None, str(e) if isinstance(e, DataError) else f'unreadable: {e}', where
+    if guessed and mode == 'L' and not is_gray(raw): raise DataError(f"{where} is in color, and the first {_headers:,} images are gray: pass mode='RGB' to keep color, or mode='L' to go without")
     if size: im = im.resize((size, size), 2)                       # bilinear
     a = np.asarray(im)
     return a[None] if a.ndim == 2 else np.moveaxis(a, -1, 0), y, where
@@ -274,10 +279,11 @@ class StreamDL(BytesDL):
         ahead:int=4, # batches that wait
         workers:int=2, # threads that decode
         label:str=None, # column of the class, for `test_dl`; None: no labels
+        guessed:bool=False, # whether the mode was found by looking at some images: then a color image among gray ones is an error
         **kw # for fastai's `TfmdDL`
     ):
         self.mixed = shuffle
-        store_attr('size,mode,buffer,ahead,workers,label')
+        store_attr('size,mode,buffer,ahead,workers,label,guessed')
         super().__init__(dataset, bs=bs, **(kw | dict(num_workers=0, indexed=False)))
 
     @property
@@ -297,7 +303,7 @@ def _rows(self:StreamDL, rng):
     with ThreadPoolExecutor(max(1, self.workers), 'pretrain-notes-decode') as ex:
         try:
             for r in rows:
-                wait.append(ex.submit(_decoded, r, self.size, self.mode))
+                wait.append(ex.submit(_decoded, r, self.size, self.mode, self.guessed))
                 if len(wait) > 4 * self.workers: yield wait.popleft().result()
             while wait: yield wait.popleft().result()
         finally:
@@ -347,7 +353,7 @@ def new(self:StreamDL,
 ):
     "A loader with the same settings, as fastai makes one for test data"
     kept = {k: getattr(self, k) for k in ('size', 'mode', 'buffer', 'ahead', 'workers', 'label')}
-    kept['shuffle'] = self.mixed and dataset is None
+    kept |= dict(shuffle=self.mixed and dataset is None, guessed=self.guessed and dataset is None)
     if dataset is not None and not isinstance(dataset, ImageStream): dataset = self.test_set(dataset)
     if dataset is not None: dataset = _renumbered(dataset, self.dataset.vocab)
     return super(StreamDL, self).new(dataset, cls or type(self), **(kept | kw))
@@ -374,6 +380,8 @@ def _first(self:StreamDL):
     return x, y if self.dataset.targets else None
 
 # %% ../../nbs/090_batch.stream.ipynb #6092aa76
+_headers = 10_000       # so many images are looked at to find out whether all are gray
+
 def _few(stream, n, size, mode):
     "A few decoded images, for the statistics"
     dl = StreamDL(stream, n, True, size, mode)
@@ -382,17 +390,38 @@ def _few(stream, n, size, mode):
     try: return next(batches)[0]
     finally: batches.close()
 
-def _mode_of(stream):
-    "'L' where the first readable image is gray"
-    for row in stream.read(None):
-        try: im = read_image(row[0].read_bytes() if isinstance(row[0], Path) else row[0] or b'')
-        except (DataError, OSError): continue
-        return 'L' if im.mode in ('1', 'L', 'I', 'I;16', 'F') else 'RGB'
-    raise DataError(f'none of {len(stream)} images can be read')
+def _header(source):
+    "The beginning of an image, in which its mode stands; the whole of it where that is at hand"
+    try: return source.read_bytes() if isinstance(source, Path) else source or b''
+    except OSError: return b''
+
+def _mode_of(streams):
+    "'L' where all images are gray, as far as they are looked at"
+    return 'L' if all(is_gray(_header(row[0])) for s in streams for row in islice(s.read(None), _headers)) else 'RGB'
+
+# %% ../../nbs/090_batch.stream.ipynb #72b74f37
+def _parts_in(source):
+    "Names of the parts that a source is divided into; none where it is not"
+    if isinstance(source, ImageStream): return set()
+    if isinstance(source, Samples): return set(source.split_counts()) if 'split' in source.columns else set()
+    if hasattr(source, 'iter_rows'): names = source.select('split').distinct().to_pydict()['split'] if 'split' in source.column_names else []
+    else:
+        p = Path(source).expanduser()
+        tables = [p] if p.is_file() else sorted(p.rglob('*.parquet'))
+        if tables: names = [v for f in map(_opened, tables) if 'split' in f.schema_arrow.names for b in f.iter_batches(columns=['split']) for v in b[0].to_pylist()]
+        else: names = filter(None, (split_and_class(f.relative_to(p).parts)[0] for f, why in list_files(p) if why is None))
+    return {splits.get(str(v).lower(), str(v)) for v in names}
+
+def _part_of(source, name):
+    "The part to read of a source: `name` where it has several, so that none is mixed into another; None: all of it"
+    parts = _parts_in(source)
+    if len(parts) < 2: return None
+    if name in parts: return name
+    raise DataError(f'a source for {name} has the parts {", ".join(sorted(parts))}: choose one, e.g. image_stream(source, split={sorted(parts)[0]!r})')
 
 # %% ../../nbs/090_batch.stream.ipynb #b9be17e1
 def stream_dataloaders(
-    train, # what `image_stream` takes: what to train on
+    train, # what `image_stream` takes: what to train on; of a source with several parts the part `train`
     valid=None, # what to validate on, likewise; None: the split `valid` of `train`
     size:int=None, # side in pixels to which images are resized; None: they have one size already
     bs:int=64, # images per batch
@@ -400,20 +429,20 @@ def stream_dataloaders(
     views:int=1, # views of each image in a batch
     augment=None, # for training batches: a transform of a batch, `aug_transforms()`, or a list with one per view
     batch_tfms=None, # fastai transforms of a batch, after `augment`
-    mode:str=None, # 'L' or 'RGB'; None: as the first image
+    mode:str=None, # 'L' or 'RGB'; None: 'L' where the first 10,000 images are gray (a later one in color is an error), else 'RGB'
     stats=None, # (mean, std) of each channel in 0..1; None: of 500 images
     device=None, # None: the GPU where there is one
     **kw # for `StreamDL`: `buffer`, `ahead`, `workers`
 )->DataLoaders: # train and valid
     "fastai `DataLoaders` that stream"
     if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
-    sources = [(train, 'train'), (train, 'valid')] if valid is None else [(train, None), (valid, None)]
+    sources = [(train, 'train'), (train, 'valid')] if valid is None else [(train, _part_of(train, 'train')), (valid, _part_of(valid, 'valid'))]
     parts = [copy(image_stream(o, label, split)) for o, split in sources]
     parts[1] = _renumbered(parts[1], parts[0].vocab)
     augment, views = per_view(augment, views)
     for i, s in enumerate(parts): s.views, s.split_idx = views, i
-    mode, device = mode or _mode_of(parts[0]), torch.device(device or default_device())
+    guessed, mode, device = mode is None, mode or _mode_of(parts), torch.device(device or default_device())
     few = _few(parts[0], 500, size, mode) if stats is None else None
-    kw |= dict(size=size, mode=mode, label=label, device=device, after_batch=batch_pipeline(few, augment, batch_tfms, stats))
+    kw |= dict(size=size, mode=mode, guessed=guessed, label=label, device=device, after_batch=batch_pipeline(few, augment, batch_tfms, stats))
     dls = [StreamDL(parts[0], bs, True, drop_last=len(parts[0]) > bs, **kw), StreamDL(parts[1], 4 * bs, **kw)]
     return SampleLoaders(*dls, device=device).to(device)
