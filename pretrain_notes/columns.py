@@ -184,11 +184,14 @@ def _cast(table, features):
     schema = Features(features).arrow_schema
     missing = [n for n in schema.names if n not in table.column_names]
     if missing: raise DataError(f'column {missing[0]!r} is declared but not there' + did_you_mean(missing[0], table.column_names))
-    columns = [table[n] for n in schema.names]
-    for i, f in enumerate(schema):
-        try: columns[i] = columns[i] if columns[i].type == f.type else columns[i].cast(f.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise DataError(f'the column {f.name!r} does not hold what its type says: {e}') from None
-    return pa.Table.from_arrays(columns, schema=schema)
+    try: return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise DataError(f'the column {_misfit(table, schema)!r} does not hold what its type says: {e}') from None
+
+def _misfit(table, schema):
+    "The first column that cannot have the type that is declared"
+    for f in schema:
+        try: table[f.name].cast(f.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return f.name
 
 def typed_table(
     table:pa.Table, # rows in plain types

@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/readers.html.md"""
 __all__ = ['missing_words', 'list_files', 'media_kind', 'split_and_class', 'read_media_file', 'read_bytes', 'read_values']
 
 # %% ../nbs/020_readers.ipynb #a2e23351
-import csv, io, json, os, warnings
+import csv, io, json, os, re, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,14 +172,20 @@ def _whole(s):
 
 def _number(s):
     "Floats, or None where a number has more digits than a float holds, or none has any"
-    if pc.any(pc.match_substring_regex(s, r'^-?\d{16,}$')).as_py() or not pc.any(pc.match_substring_regex(s, r'\d')).as_py(): return None
-    return _tried(s, r'(?i)^-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|inf|infinity)$', pa.float64())
+    found = _tried(s, r'(?i)^-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(nan|inf|infinity)$', pa.float64())
+    if found is None or pc.any(pc.match_substring_regex(s, r'^-?\d{16,}$')).as_py() or not pc.any(pc.match_substring_regex(s, r'\d')).as_py(): return None
+    return found
 
 def _tried(s, pattern, t):
     "Texts as the type `t`, or None where one does not look like it"
-    if not pc.all(pc.match_substring_regex(s, pattern)).as_py(): return None
-    try: return s.cast(t)
+    if not re.search(pattern, s[0].as_py()) or not pc.all(pc.match_substring_regex(s, pattern)).as_py(): return None
+    try: return _as_type(s, t)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return None
+
+def _as_type(s, t):
+    "Texts as the type `t`; a time is a moment of the first day"
+    if not pa.types.is_time(t): return s.cast(t)
+    return pc.binary_join_element_wise('1970-01-01', s, ' ').cast(pa.timestamp('s')).cast(t)
 
 # %% ../nbs/020_readers.ipynb #0e475dee
 def _moment(s):
@@ -200,12 +206,10 @@ def read_values(
     seen = text.unique().drop_null()
     kept = seen.filter(pc.invert(pc.is_in(seen, pa.array(list(words), pa.string()))))
     if not len(kept): return column if len(seen) else pa.nulls(len(column))
-    first = kept[0].as_py()
-    makes = (_whole, _number) if first[0] in '-.0123456789+nNiI' and _moment(kept) is None else (_moment,)
-    for make in makes:
+    for make in (_whole, _number, _moment):
         if (found := make(kept)) is None: continue
         if len(kept) < len(seen): text = pc.if_else(pc.is_in(text, pa.array(list(words), pa.string())), pa.scalar(None, pa.string()), text)
-        return text.cast(found.type)
+        return _as_type(text, found.type)
     return column
 
 # %% ../nbs/020_readers.ipynb #ce39f2cf
