@@ -6,8 +6,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/columns.html.md"""
 
 # %% auto #0
 __all__ = ['own_columns', 'text_columns', 'is_missing', 'label_value', 'class_names', 'encode_labels', 'known_labels',
-           'plain_type', 'plain_table', 'features_of', 'stored_features', 'typed_table', 'column_of', 'as_text',
-           'feed_values']
+           'plain_type', 'plain_table', 'features_of', 'stored_features', 'joined', 'typed_table', 'column_of',
+           'as_text', 'feed_values']
 
 # %% ../nbs/008_columns.ipynb #874a8aec
 import json, re
@@ -176,6 +176,32 @@ def stored_features(
     was = {f.name: f.type for f in Features(declared).arrow_schema}
     same = [f.name for f in table.schema if f.name in was and _on_disk(was[f.name]) == _on_disk(f.type)]
     return Features({**found, **{n: declared[n] for n in same}})
+
+# %% ../nbs/008_columns.ipynb #ad8ac986
+def _named_labels(t, names):
+    "A table whose labels are names instead of numbers"
+    i, labels = t.column_names.index('label'), t['label']
+    if names is None and not pa.types.is_string(labels.type): raise DataError('some of the tables name their classes and others do not: write all alike')
+    if names is None: return t
+    return t.set_column(i, 'label', pa.array([None if c is None or c < 0 else names[c] for c in labels.to_pylist()], pa.string()))
+
+def joined(
+    tables, # Arrow tables with columns of the same kinds
+    fill:bool=False # whether a column that one of them lacks is missing there; else that is an error
+)->tuple: # (one table, the class names in order where they had to be made one, else None)
+    "Tables one below the other, with one numbering of their classes"
+    tables = [plain_table(t) for t in tables]
+    declared, vocab = [stored_features(t) for t in tables], None
+    odd = next((n for d in declared for n, f in d.items() if n != 'label' and n in declared[0] and 'ClassLabel' in repr(f) and f != declared[0][n]), None)
+    if odd: raise DataError(f'the tables name the classes of {odd!r} differently: give them one list of names first')
+    names = [getattr(d.get('label'), 'names', None) for d in declared]
+    if any(n != names[0] for n in names):
+        tables = [_named_labels(t, n) for t, n in zip(tables, names)]
+        vocab = list(dict.fromkeys([v for n in names for v in n or ()] + sorted({v for t in tables for v in t['label'].to_pylist() if v is not None})))
+    alike = fill or all(set(t.column_names) == set(tables[0].column_names) for t in tables)
+    meta = tables[0].schema.metadata
+    try: return pa.concat_tables([t.replace_schema_metadata(meta) for t in tables], promote_options='default' if alike else 'none'), vocab
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as e: raise DataError(f'the tables do not have the same columns: {e}') from None
 
 # %% ../nbs/008_columns.ipynb #aea2c550
 def _cast(table, features):

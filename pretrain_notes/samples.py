@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from fastcore.basics import patch
 from . import markup
 from .base import DataError, did_you_mean, digest, file_digest, inside, normalize_text, progress, replacing, write_json
-from .columns import (as_text, column_of, encode_labels, features_of, feed_values, is_missing, own_columns, plain_table, stored_features,
+from .columns import (as_text, column_of, encode_labels, features_of, feed_values, is_missing, joined, own_columns, plain_table, stored_features,
                                     typed_table)
 from .media import is_gray, read_image, to_mode
 from .parts import assign_parts, linked
@@ -249,7 +249,7 @@ def from_arrays(cls:Samples,
     if x.ndim not in (2, 3) and not (x.ndim == 4 and x.shape[-1] in (3, 4)):
         raise DataError(f'an array of shape {x.shape} is no table of samples: images are (n, h, w[, 3]), numbers (n, columns)')
     if x.ndim > 2: cols = dict(image=[dict(bytes=_png(a), path=None) for a in x], digest=[digest(a) for a in x])
-    else: cols = {n: pa.array(np.ascontiguousarray(x[:, j])) if x.dtype != object else column_of(x[:, j], n)
+    else: cols = {n: pa.array(np.ascontiguousarray(x[:, j])) if x.dtype.kind in 'iufbUSMm' else column_of(x[:, j], n)
                   for j, n in enumerate(names or [f'x{j}' for j in range(x.shape[1])])}
     if y is not None: cols['label'], vocab = _classes_given(y, vocab)
     cols |= {n: column_of(v, n) for n, v in (columns or {}).items()}
@@ -360,12 +360,12 @@ def from_parquet(cls:Samples,
         if not p.is_file(): raise DataError(f'there is no file {p}: check the path')
         try: tables.append(pq.read_table(p, partitioning=None))
         except (pa.ArrowException, OSError) as e: raise DataError(f'{p.name} is no Parquet file that can be read: {e}') from None
-    meta = tables[0].schema.metadata
-    try: table = plain_table(pa.concat_tables(plain_table(t).replace_schema_metadata(meta) for t in tables))
-    except pa.ArrowException as e: raise DataError(f'the Parquet files do not have the same columns: {e}') from None
-    try: features = stored_features(table) | (kw.pop('features', None) or {})
+    try:
+        table, vocab = joined(tables) if len(tables) > 1 else (plain_table(tables[0]), None)
+        features = stored_features(table) | (kw.pop('features', None) or {})
+    except DataError: raise
     except (ValueError, KeyError, TypeError) as e: raise DataError(f'the types of {Path(paths[0]).name} cannot be read: {e}') from None
-    return cls._typed(table, features, **kw)
+    return cls._typed(table, features, **(kw if vocab is None else dict(vocab=vocab) | kw))
 
 # %% ../nbs/010_samples.ipynb #eeb71868
 @patch
@@ -533,6 +533,7 @@ def with_column(self:Samples,
     "Add or replace a column; class names given for `label` become class numbers"
     feats = self.features
     column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else column_of(values, name)
+    if name == 'split': column = _split_column(column)
     if len(column) != len(self): raise DataError(f'the column {name!r} has {len(column)} values for {len(self)} samples')
     if name == 'label' and self.vocab and feature is None and pa.types.is_string(column.type): column = encode_labels(column.to_pylist(), self.vocab)[0]
     table = self.table.set_column(self.columns.index(name), name, column) if name in self.columns else self.table.append_column(name, column)
@@ -547,6 +548,21 @@ def drop(self:Samples,
     for n in names: self[n]
     feats = {n: t for n, t in self.features.items() if n not in names}
     return self._new(self.table.select(list(feats)), feats)
+
+# %% ../nbs/010_samples.ipynb #2adb5682
+@patch
+def concat(self:Samples,
+    *others:Samples, # what to put below
+    drop_repeats:bool=False # leave out a row whose id came before; else that is an error
+)->Samples: # the rows of all, with the description of the first; a column that one lacks is missing there
+    "Samples one below the other; classes go by name, parts and ids stay"
+    table, vocab = joined([s.table for s in (self, *others)], fill=True)
+    ids, first = table['id'].to_pylist(), {}
+    for i, v in enumerate(ids): first.setdefault(v, i)
+    if len(first) < len(ids) and not drop_repeats: raise DataError(f'{len(ids) - len(first):,} rows are in several of these samples, '
+        f'such as {next(v for i, v in enumerate(ids) if first[v] != i)[:12]}: pass drop_repeats=True to keep the first of each')
+    quarantined = [q for s in (self, *others) for q in s._quarantined]
+    return type(self)._typed(table.take(pa.array(list(first.values()))), stored_features(table), vocab, quarantined=quarantined, steps=self.steps, info=self.info)
 
 # %% ../nbs/010_samples.ipynb #4278b2a2
 @patch

@@ -146,6 +146,19 @@ def test_round_trips_to_other_tools(tmp_path):
     d = DatasetDict(train=Dataset.from_dict(dict(text=['a', 'b'])), validation=Dataset.from_dict(dict(text=['c'])))
     assert Samples.from_dataset(d).split_counts() == dict(train=2, valid=1)
 
+def test_two_sets_as_one(tmp_path):
+    "Classes go by name, wherever they stand. Source: huggingface/datasets#4261, NVIDIA/DIGITS#665 (numbers of classes differ between files)"
+    a = Samples.from_rows([dict(text='猫', label='cat', split='train'), dict(text='犬', label='dog', split='test')], vocab=['cat', 'dog'])
+    b = Samples.from_rows([dict(text='狗', label='dog', split='validation'), dict(text='牛', label=None, split='train')], vocab=['dog', 'cat'])
+    for i, s in enumerate((a, b)): pq.write_table(s.table, tmp_path/f'{i}.parquet')
+    for both in (a.concat(b), Samples.from_parquet(tmp_path/'0.parquet', tmp_path/'1.parquet')):
+        assert [both.vocab[c] if c >= 0 else None for c in both.labels] == ['cat', 'dog', 'dog', None] and both.split_counts() == dict(train=2, valid=1, test=1)
+        assert both['id'].to_pylist() == a['id'].to_pylist() + b['id'].to_pylist()
+    pq.write_table(pa.table(dict(text=['x'], label=[1])), tmp_path/'2.parquet')
+    with pytest.raises(DataError, match='write all alike'): Samples.from_parquet(tmp_path/'0.parquet', tmp_path/'2.parquet')
+    with pytest.raises(DataError, match='2 rows are in several'): a.concat(a)
+    assert a.with_column('split', ['TRAIN', 'val']).split_counts() == dict(train=1, valid=1)
+
 def test_an_empty_set_is_saved_and_loaded(tmp_path):
     s = Samples.from_rows([dict(text='a', split='train', day=dt.date(2021, 3, 4))])[:0]
     assert len(round_trip(s, tmp_path/'d')) == 0
