@@ -194,8 +194,9 @@ def test_grocery(data_dir):
     root = data_dir/'images/grocery'
     if not root.is_dir(): pytest.skip('the grocery photos are not there')
     s = image_stream(root, label=None)
-    dls = stream_dataloaders(root, root, label=None, size=48, bs=64, views=2, augment=simclr_augment(), **CPU)
-    assert len(s) == 711 and sum(len(b[-1]) for b in dls.valid) == 711 and not len(dls.valid.quarantined)
+    with pytest.raises(DataError, match="split='test'"): stream_dataloaders(root, root, label=None, size=48, **CPU)       # it brings train and test
+    dls = stream_dataloaders(root, image_stream(root, None, 'test'), label=None, size=48, bs=64, views=2, augment=simclr_augment(), **CPU)
+    assert len(s) == 711 and len(dls.train_ds) == 471 and sum(len(b[-1]) for b in dls.valid) == 240 and not len(dls.valid.quarantined)
 
 # ---------------------------------------------------------------- classes are what their names say
 def colors(root, **classes):
