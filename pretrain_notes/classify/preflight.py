@@ -449,13 +449,13 @@ def _is_copy(c, y):
     x = c.to_numpy(float)
     middle, spread = np.array([(np.median(x[y == k]), x[y == k].std()) for k in classes]).T
     gaps = np.diff(np.sort(middle))
-    return bool(one_each(np.round(x)) or gaps.min() > 50 * spread.max() or len(classes) > _many_classes)
+    return bool(one_each(np.round(x)) or gaps.min() > 50 * spread.max() or len(classes) > _many_classes and c.nunique() > len(classes) / 2)
 
 # %% ../../nbs/210_classify.preflight.ipynb #c210sign2
 def _second_sign(name, c, found, y, vocab, label):
     "What else says that a column is filled in with the label, or None"
     if found[0] == 'side' and found[1] in ('is there', 'is missing'): return f'it {found[1]} for one class only, as if it were known only later'
-    if found[0] == 'alone' and _is_copy(c, y): return 'it is a copy of the label'
+    if _is_copy(c, y): return 'it is a copy of the label'
     if found[0] == 'alone' and not holds_words(c) and len(y) > 20 and c.nunique() > .5 * len(y) and (c.is_monotonic_increasing or c.is_monotonic_decreasing):
         return 'it follows the order of the rows, which are sorted by class'
     words = _words_of(name)
