@@ -314,7 +314,9 @@ def _indicator_masks(c):
     missing = (c == '') if holds_words(c) else c.isna()
     values = c[~missing].value_counts()
     if missing.any() and not missing.all(): yield from (('is missing', missing), ('is there', ~missing))
-    if len(values) == 2: yield from ((f'is {v:g}' if isinstance(v, float) else f'is {v!r}', c == v) for v in values.index)
+    if len(values) == 2: yield from ((_is_value(v), c == v) for v in values.index)
+
+def _is_value(v): return f'is {v:g}' if isinstance(v, float) else f'is {v!r}'
 
 def _nearly_certain_class(y, mask, share, tests):
     "(rows, hits, class) if the class is all but certain where `mask` holds, else None"
@@ -408,7 +410,7 @@ def _indicator_runs(X):
 
 def _one_hot(X):
     "Names of the columns in a row of which exactly one is set in each row of the table"
-    top = max(X.iloc[:, 0].unique(), key=lambda v: (str(type(v)), v) if v == v else ('', ''))
+    top = _top(X.iloc[:, 0])
     once = np.random.default_rng(0).integers(1, 2**40, len(X))                              # the sum of a column tells it from any other
     upto, begins, out = np.r_[0, np.cumsum(once @ (X == top).to_numpy())], {}, set()
     for j, s in enumerate(upto):
@@ -426,9 +428,14 @@ def _same_kind_as_leaks(X, leaks):
     return out
 
 def _in_company(X, leaks):
-    "Indicators that leak, in a row with others that do the same"
-    bad = [[c for c in run if c in leaks and leaks[c][0] == 'side'] for run in _indicator_runs(X)]
-    return {c for b in bad if len(b) > 1 for c in b}
+    "Indicators that leak where they are set, in a row with others that do; two are set together somewhere, or they could be one category spelled out"
+    out = set()
+    for run in _indicator_runs(X):
+        masks = {c: (X[c] == _top(X[c])).to_numpy() for c in run if leaks.get(c, ('',))[0] == 'side' and leaks[c][1] == _is_value(_top(X[c]))}
+        if len(masks) > 1 and (sum(m.astype(int) for m in masks.values()) > 1).any(): out |= {*masks}
+    return out
+
+def _top(c): return max(c.dropna().unique())
 
 # %% ../../nbs/210_classify.preflight.ipynb #c210sign
 _label_words = {'label', 'target', 'outcome', 'truth', 'gold', 'annotation'}
@@ -452,10 +459,17 @@ def _is_copy(c, y):
     return bool(one_each(np.round(x)) or gaps.min() > 50 * spread.max() or len(classes) > _many_classes and c.nunique() > len(classes) / 2)
 
 # %% ../../nbs/210_classify.preflight.ipynb #c210sign2
-def _second_sign(name, c, found, y, vocab, label):
+def _one_of_a_category(X, name):
+    "Whether an indicator is one of several of the same beginning that are never set together, as `color_red` and `color_blue`"
+    begins = str(name).rpartition('_')[0] or str(name).rpartition('=')[0]
+    same = [c for c in X if begins and c.startswith(begins) and X[c].nunique() == 2]
+    return len(same) > 1 and X[name].nunique() == 2 and bool((sum((X[c] == _top(X[c])).astype(int) for c in same) <= 1).all())
+
+def _second_sign(name, X, found, y, vocab, label):
     "What else says that a column is filled in with the label, or None"
+    c = X[name]
     if found[0] == 'side' and found[1] in ('is there', 'is missing'): return f'it {found[1]} for one class only, as if it were known only later'
-    if _is_copy(c, y): return 'it is a copy of the label'
+    if _is_copy(c, y) and not _one_of_a_category(X, name): return 'it is a copy of the label'
     if found[0] == 'alone' and not holds_words(c) and len(y) > 20 and c.nunique() > .5 * len(y) and (c.is_monotonic_increasing or c.is_monotonic_decreasing):
         return 'it follows the order of the rows, which are sorted by class'
     words = _words_of(name)
@@ -466,7 +480,7 @@ def _note_leaks(d):
     "Columns that give the label away, those that may be honest, and indicators of the same kind"
     found, surely = _find_leaks(d.X, d.y), _limits(np.bincount(d.y) / len(d.y))[1]
     company = _in_company(d.X, found)
-    signs = {c: 'it stands beside others that do the same' if c in company else _second_sign(c, d.X[c], w, d.y, d.vocab, d.label) for c, w in found.items()}
+    signs = {c: 'it stands beside others that do the same' if c in company else _second_sign(c, d.X, w, d.y, d.vocab, d.label) for c, w in found.items()}
     def why(c):
         w = found[c]
         if w[0] == 'side': return f'{c} (where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r}' + (f'; {signs[c]})' if signs[c] else ')')
