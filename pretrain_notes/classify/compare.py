@@ -188,7 +188,8 @@ def _prepared(d, train, test):
 def _some_of_each_class(y, n, seed):
     "Row numbers: about `n` in all, of each class the same share, and at least one"
     rng, share = np.random.default_rng(seed), n / len(y)
-    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == c))[:max(1, round(m * share))] for c, m in zip(*np.unique(y, return_counts=True))]))
+    each = zip(*np.unique(y, return_counts=True))
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == c))[:max(1, round(m * share))] for c, m in each]))
 
 # %% ../../nbs/230_classify.compare.ipynb #1e8de906
 def _run_model(model, a, y, b, k, scored):
@@ -202,7 +203,7 @@ def _run_model(model, a, y, b, k, scored):
     return model, pred, s, sure, cut, dict(fit_seconds=mid - start, predict_seconds=process_time() - mid)
 
 # %% ../../nbs/230_classify.compare.ipynb #c230growth
-_untried, _first_trial, _quick, _fewest = 10_000, 500, 20., 1000     # rows below which nothing is tried; rows; seconds; rows worth learning from
+_untried, _first_trial, _quick, _fewest = 10_000, 500, 20., 1000     # rows that need no trial; rows; seconds; rows worth learning from
 
 def growth_power(
     rows:list, # of each trial
@@ -227,7 +228,7 @@ def _expected_seconds(make, a, y, b, seed, n, n_test, times):
 # %% ../../nbs/230_classify.compare.ipynb #c230limit
 def _limit_time(c, minutes, too_slow, max_rows):
     "Say how long each arm will take; give those that would take too long fewer rows, or leave them out"
-    if too_slow not in ('sample', 'leave out'): raise DataError(f"too_slow is {too_slow!r}: it is 'sample' or 'leave out'{did_you_mean(too_slow, ['sample', 'leave out'])}")
+    if too_slow not in ('sample', 'leave out'): raise DataError(f"too_slow is {too_slow!r}: it must be 'sample' or 'leave out'")
     if minutes is not None and not minutes > 0: raise DataError(f'minutes is {minutes}: it must be above 0, or None for no limit')
     for name in max_rows:
         if name not in c.arms: raise DataError(f'max_rows names {name!r}, which is no arm{did_you_mean(name, c.arms)}')
@@ -237,7 +238,9 @@ def _limit_time(c, minutes, too_slow, max_rows):
     if n <= _untried or minutes is None: return
     i = np.random.default_rng(0).permutation(len(d))[:20_500]
     with isolated(): a, b, raw = _prepared(d, i[500:], i[:500])
-    for name in [k for k in c.arms if k not in max_rows]: _try_arm(c, name, raw if d.kind == 'text' and takes_texts(c.arms[name](0)) else (a, b), d.y[i[500:]], n, minutes * 60, too_slow)
+    for name in [k for k in c.arms if k not in max_rows]:
+        rows = raw if d.kind == 'text' and takes_texts(c.arms[name](0)) else (a, b)
+        _try_arm(c, name, rows, d.y[i[500:]], n, minutes * 60, too_slow)
     if not c.arms: raise DataError(f'no arm is left: {"; ".join(c.left_out.values())}. Allow more minutes, or use fewer rows')
 
 # %% ../../nbs/230_classify.compare.ipynb #c230try
@@ -248,19 +251,19 @@ def _try_arm(c, name, rows, y, n, limit, too_slow):
         with isolated(), warnings.catch_warnings(action='ignore'):
             total, power = _expected_seconds(c.arms[name], rows[0], y, rows[1], c.seeds[0], n, len(c.data) - n, times)
     except Exception: return                                             # what is wrong with it will be said when it runs
-    c.expected[name], says = total, f'{name} {"is expected to take" if total <= limit else "would take"} about {duration_in_words(total)} of CPU time'
+    c.expected[name], will = total, 'is expected to take' if total <= limit else 'would take'
+    says = f'{name} {will} about {duration_in_words(total)} of CPU time'
     if total > limit:
+        over = f'about {duration_in_words(total)}, over the limit of {duration_in_words(limit)} (minutes=...)'
         fit = n * (limit / total)**(1 / power)
         fit = int(fit // (unit := 10**int(np.log10(fit))) * unit) if fit >= 1 else 0            # one digit: less depends on the machine
         if too_slow == 'leave out' or fit < _fewest:
-            c.left_out[name] = f'{name} was left out: it would take about {duration_in_words(total)}, over the limit of {duration_in_words(limit)} (minutes=...)'
-            says, fit = f'{says}: left out', 0
+            c._forget(name)
+            c.left_out[name], says = f'{name} was left out: it would take {over}', f'{says}: left out'
         else:
-            c.train_rows[name] = fit
-            c.limits[name] = (f'{name} learned from {fit:,} of about {n:,} training rows of each fold: all of them would take about {duration_in_words(total)}, over '
-                              f'the limit of {duration_in_words(limit)} (minutes=...)')
-            says = f'{says}: it learns from {fit:,} of about {n:,} rows of each fold'
-        if not fit: c._forget(name)
+            c.train_rows[name], fewer = fit, f'from {fit:,} of about {n:,}'
+            c.limits[name] = f'{name} learned {fewer} training rows of each fold: all of them would take {over}'
+            says = f'{says}: it learns {fewer} rows of each fold'
     if not os.environ.get('TQDM_DISABLE'): print(f'{says} ({times} folds)' if total <= limit else says, file=sys.stderr, flush=True)
 
 def duration_in_words(
@@ -301,7 +304,8 @@ def _refuse_text_models(arms, d):
     if d.kind == 'text': return
     for name, make in arms.items():
         if takes_texts(make(0)):
-            raise DataError(f'{name} begins with a vectorizer of texts, and these rows are {"images" if d.kind == "image" else "rows of a table"}: '
+            what = 'images' if d.kind == 'image' else 'rows of a table'
+            raise DataError(f'{name} begins with a vectorizer of texts, and these are {what}: '
                             f"pass the texts themselves, compare_classifiers((df['text'], df['label']), ...), or `Samples` with text")
 
 # %% ../../nbs/230_classify.compare.ipynb #2fa2b7c3

@@ -172,8 +172,8 @@ def mixable_rows(
     df = df.infer_objects()
     _refuse_missing(df, who)
     for c in word_columns(df)[:1]:
-        raise DataError(f'{who} mixes rows and needs numbers, and the column {c!r} holds {df[c].iloc[0]!r}: turn it into numbers before, with '
-                        "make_pipeline(preparation('table', X), Resampled(...)), or use sampler='over', which copies rows as they are")
+        raise DataError(f'{who} mixes rows and needs numbers, and the column {c!r} holds {df[c].iloc[0]!r}: turn it into numbers before, '
+                        "with make_pipeline(preparation('table', X), Resampled(...)), or use sampler='over', which copies rows as they are")
     kinds = {c: _plain_kind(df[c].dtype) for c in df if not isinstance(df[c].dtype, np.dtype)}
     return (df.astype(kinds) if kinds else df) if hasattr(X, 'columns') else df.to_numpy()
 
@@ -189,17 +189,16 @@ def _refuse_missing(df, who):
         gone = df[c].isna().to_numpy()
         if df[c].dtype.kind == 'f': gone = gone | np.isinf(df[c].astype(float).to_numpy(na_value=np.nan))
         if gone.any():
-            raise DataError(f'{who} mixes rows and needs every number, and the column {c!r} has none in {gone.sum():,} of {len(df):,} rows, '
-                            f"the first is row {gone.argmax()}: fill it before, with make_pipeline(SimpleImputer(), Resampled(...)), or use "
-                            "sampler='over', which copies rows as they are")
+            raise DataError(f'{who} mixes rows and needs every number, and the column {c!r} has none in {gone.sum():,} of {len(df):,} '
+                            f'rows, the first is row {gone.argmax()}: fill it before, with make_pipeline(SimpleImputer(), '
+                            "Resampled(...)), or use sampler='over', which copies rows as they are")
 
 def _fit_resample(sampler, X, codes):
     "What a sampler of imbalanced-learn gives; where it fails because of missing values or words, `DataError` names the column"
     import pandas as pd
     who = type(sampler).__name__
-    if not hasattr(X, 'columns'): df = X
-    else: df = X.astype({c: _plain_kind(t) for c, t in X.dtypes.items() if getattr(t, 'numpy_dtype', None) is not None and not X[c].isna().any()})
-    try: return sampler.fit_resample(df, codes)
+    plain = [c for c, t in X.dtypes.items() if hasattr(t, 'numpy_dtype') and not X[c].isna().any()] if hasattr(X, 'columns') else []
+    try: return sampler.fit_resample(X.astype({c: _plain_kind(X[c].dtype) for c in plain}) if plain else X, codes)
     except (ValueError, TypeError):
         if not hasattr(X, 'toarray'): _refuse_missing(pd.DataFrame(X), who)
         if not any(hasattr(sampler, a) for a in ('categorical_features', 'categorical_encoder')): mixable_rows(X, who)
@@ -443,7 +442,8 @@ def cost_curve(
     "What each threshold would have cost: 1 is said where p is at least the threshold; `DataError` if y is not 0 or 1, or p outside 0..1"
     import pandas as pd
     y, p, costs = np.asarray(y), np.asarray(p, float), _checked_costs(costs, 2)
-    if not np.isin(y, (0, 1)).all() or len(y) != len(p): raise DataError('the truth must be 0 or 1, one for each probability: of names, pass (y == name).astype(int)')
+    if not np.isin(y, (0, 1)).all() or len(y) != len(p):
+        raise DataError('the truth must be 0 or 1, one for each probability: of names, pass (y == name).astype(int)')
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError(f'row {np.flatnonzero(~((p >= 0) & (p <= 1)))[0]} has no probability between 0 and 1')
     y = y.astype(int)
@@ -521,13 +521,14 @@ def _logit_spread(log_p, codes):
     return min(2., 1.4826 * float(np.median(abs(z - np.array([np.median(z[codes == c]) for c in (0, 1)])[codes]))))
 
 # %% ../../nbs/250_classify.imbalance.ipynb #feb7e32a
-_mixes = {'logit adjustment': (0., 0), 'half weights, half shift': (.5, 0), 'half and half, with a margin': (.5, 1), 'class weights': (1., 0)}
+_mixes = {'logit adjustment': (0., 0), 'half weights, half shift': (.5, 0), 'half and half, with a margin': (.5, 1),
+          'class weights': (1., 0)}                              # name to (power of the weights, whether there is a margin)
 
 class LongTailClassifier(ClassifierMixin, BaseEstimator):
-    "Any classifier with probabilities, for unbalanced classes: part weights, part shift. Of two classes, held-out training rows choose the parts"
+    "Any classifier with probabilities, for unbalanced classes: part weights, part shift; of two classes, held-out rows choose"
     def __init__(self,
         estimator, # a classifier with `predict_proba`; one that takes no sample weights gets the whole shift and no margin
-        margin:float=1.5, # given to each class of a pair, in standard errors of its mean logit, at least 0; of two classes where it is chosen
+        margin:float=1.5, # of a pair of classes, in standard errors of a mean logit, at least 0; of two classes where it is chosen
         pairs:int=20, # up to so many classes each pair is learned by itself; 0: never
         power:float=None, # 0..1: weights are counts to the power of minus this, the shift does the rest; None: ½, and of two classes chosen
         cv:int=5, # folds of the training rows to choose by; fewer if a class has fewer samples
@@ -559,9 +560,11 @@ def _weighted_fit(estimator, X, codes, w, weight, total):
 def _mix(self:LongTailClassifier, X, codes, weight):
     "(the power of the weights, 1 for a margin and 0 for none); sets `choices_`, name to held-out score, where it is chosen"
     self.choices_, self.chosen_, n = {}, None, np.bincount(codes)
-    if self.power is not None and not 0 <= self.power <= 1: raise DataError(f'power is {self.power}: it must be between 0 (shift) and 1 (weights)')
+    if self.power is not None and not 0 <= self.power <= 1:
+        raise DataError(f'power is {self.power}: it must be between 0 (shift) and 1 (weights)')
     if not weight: return 0., 0
-    if self.power is not None or len(n) > 2 or min(n.min(), self.cv) < 2: return .5 if self.power is None else float(self.power), int(len(n) > 2)
+    if self.power is not None: return float(self.power), int(len(n) > 2)
+    if len(n) > 2 or min(n.min(), self.cv) < 2: return .5, int(len(n) > 2)
     self.choices_ = self._held_out_scores(*_thinned(X, codes, self.seed), weight)
     best = {k: v + .02 / np.sqrt(n.min()) * (k == 'half weights, half shift') for k, v in self.choices_.items()}
     self.chosen_ = max(best, key=best.get)
@@ -600,17 +603,19 @@ def _thinned(X, codes, seed, most=(1000, 10_000)):
     "At most so many rows of the smaller class, and so many in all: enough to choose by"
     rng, n = np.random.default_rng(seed), np.bincount(codes)
     few = min(n.min(), most[0])
-    keep = np.sort(np.concatenate([rng.permutation(np.flatnonzero(codes == c))[:few if c == n.argmin() else most[1] - few] for c in (0, 1)]))
+    each = [(c, few if c == n.argmin() else most[1] - few) for c in (0, 1)]
+    keep = np.sort(np.concatenate([rng.permutation(np.flatnonzero(codes == c))[:m] for c, m in each]))
     return (X, codes) if len(keep) == len(codes) else (take_rows(X, keep), codes[keep])
 
 @patch
 def statement(self:LongTailClassifier)->str: # one sentence
     "Which parts weights and shift have, and what was tried"
     check_is_fitted(self)
-    name = self.chosen_ or {v: k for k, (v, on) in _mixes.items() if not on}.get(self.power_, f'weights of power {self.power_:g}, and shift for the rest')
+    known = {v: k for k, (v, on) in _mixes.items() if not on}
+    name = self.chosen_ or known.get(self.power_, f'weights of power {self.power_:g}, and shift for the rest')
     name = name[0].upper() + name[1:]
-    if not self.choices_:
-        return f'{name}{f", by {len(self.pairs_)} pairs of classes" * (len(self.pairs_) > 1)}{", with a margin" * bool(self.errors_.any())}: nothing was chosen.'
+    pairs, margin = f', by {len(self.pairs_)} pairs of classes' * (len(self.pairs_) > 1), ', with a margin' * bool(self.errors_.any())
+    if not self.choices_: return f'{name}{pairs}{margin}: nothing was chosen.'
     folds, each = int(min(self.cv, self.counts_.min())), [f'{k} {v:.3f}' for k, v in sorted(self.choices_.items(), key=lambda o: -o[1])]
     return (f'{name} was chosen on held-out training rows ({folds} folds{f", {self.repeats_} times" * (self.repeats_ > 1)}; '
             f'balanced accuracy: {"; ".join(each)}).')

@@ -223,7 +223,8 @@ def _rows_of_pair(X, y, groups=None):
     keys = _row_hashes(df)
     clusters = linked(keys, *([] if groups is None else [_group_names(groups, len(df))]))
     names = [str(v) for v in vocab]
-    d = ClassRows(df if texts is None else texts, codes, names, 'table' if texts is None else 'text', clusters, df, keys, names=vocab, label=getattr(y_name, 'name', None) or 'label')
+    X, kind = (df, 'table') if texts is None else (texts, 'text')
+    d = ClassRows(X, codes, names, kind, clusters, df, keys, names=vocab, label=getattr(y_name, 'name', None) or 'label')
     if groups is None and 'group' in df:
         d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out "
               'and pass it as groups=...')
@@ -399,7 +400,7 @@ def _rarer_count(c): return c.value_counts().iloc[-1]
 
 # %% ../../nbs/210_classify.preflight.ipynb #cf1b1efc
 def _indicator_runs(X):
-    "Columns of two values that stand in a row with others of the same two, without those that spell out one category, one of which each row has"
+    "Columns of two values, in a row with others of the same two, without those that spell out one category"
     runs, last = [], None
     for c in [c for c in X if X[c].nunique() > 1]:                                          # a constant column says nothing, also not here
         values = frozenset(v) if len(v := X[c].dropna().unique()) == 2 else None
@@ -428,10 +429,11 @@ def _same_kind_as_leaks(X, leaks):
     return out
 
 def _in_company(X, leaks):
-    "Indicators that leak where they are set, in a row with others that do; two are set together somewhere, or they could be one category spelled out"
+    "Indicators that leak where they are set, in a row with others that do; set together somewhere, so that they are no one category"
     out = set()
     for run in _indicator_runs(X):
-        masks = {c: (X[c] == _top(X[c])).to_numpy() for c in run if leaks.get(c, ('',))[0] == 'side' and leaks[c][1] == _is_value(_top(X[c]))}
+        bad = [c for c in run if leaks.get(c, ('',))[0] == 'side' and leaks[c][1] == _is_value(_top(X[c]))]
+        masks = {c: (X[c] == _top(X[c])).to_numpy() for c in bad}
         if len(masks) > 1 and (sum(m.astype(int) for m in masks.values()) > 1).any(): out |= {*masks}
     return out
 
@@ -445,7 +447,7 @@ def _words_of(name):
     return set(re.findall('[a-z]+', str(name).lower()))
 
 def _is_copy(c, y):
-    "Whether a column is the label again: a value for each class, or numbers that keep within a fiftieth of the way to the next class, or round to such values"
+    "Whether a column is the label again: a value for each class, or numbers that are close to one or round to one"
     import pandas as pd
     classes = np.unique(y)
     def one_each(v):
@@ -468,29 +470,31 @@ def _one_of_a_category(X, name):
 def _second_sign(name, X, found, y, vocab, label):
     "What else says that a column is filled in with the label, or None"
     c = X[name]
-    if found[0] == 'side' and found[1] in ('is there', 'is missing'): return f'it {found[1]} for one class only, as if it were known only later'
+    if found[0] == 'side' and found[1] in ('is there', 'is missing'):
+        return f'it {found[1]} for one class only, as if it were known only later'
     if _is_copy(c, y) and not _one_of_a_category(X, name): return 'it is a copy of the label'
-    if found[0] == 'alone' and not holds_words(c) and len(y) > 20 and c.nunique() > .5 * len(y) and (c.is_monotonic_increasing or c.is_monotonic_decreasing):
-        return 'it follows the order of the rows, which are sorted by class'
-    words = _words_of(name)
-    if words & (_label_words | _words_of(label)) or any(len(v) > 2 and _words_of(v) and _words_of(v) <= words for v in vocab): return 'it is called like the label'
+    in_order = len(y) > 20 and c.nunique() > .5 * len(y) and (c.is_monotonic_increasing or c.is_monotonic_decreasing)
+    if found[0] == 'alone' and in_order: return 'it follows the order of the rows, which are sorted by class'
+    words, classes = _words_of(name), [_words_of(v) for v in vocab if len(v) > 2]
+    if words & (_label_words | _words_of(label)) or any(v and v <= words for v in classes): return 'it is called like the label'
 
 # %% ../../nbs/210_classify.preflight.ipynb #84dfc60e
 def _note_leaks(d):
     "Columns that give the label away, those that may be honest, and indicators of the same kind"
     found, surely = _find_leaks(d.X, d.y), _limits(np.bincount(d.y) / len(d.y))[1]
     company = _in_company(d.X, found)
-    signs = {c: 'it stands beside others that do the same' if c in company else _second_sign(c, d.X, w, d.y, d.vocab, d.label) for c, w in found.items()}
+    signs = {c: _second_sign(c, d.X, w, d.y, d.vocab, d.label) for c, w in found.items()}
+    signs |= dict.fromkeys(company, 'it stands beside others that do the same')
     def why(c):
         w = found[c]
-        if w[0] == 'side': return f'{c} (where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r}' + (f'; {signs[c]})' if signs[c] else ')')
-        return f'{c} ' + (f'(alone tells the classes apart; {signs[c]})' if signs[c] else f'(balanced accuracy {w[1]:.3f})')
+        says = f'where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r}' if w[0] == 'side' else f'balanced accuracy {w[1]:.3f}'
+        return f'{c} ({says}; {signs[c]})' if signs[c] else f'{c} ({says})'
     leaks = [c for c, w in found.items() if signs[c] and (w[0] == 'side' or w[1] > surely)]
     if leaks: d.say('leak', leaks, len(leaks), f'columns that give the label away: {some([why(c) for c in leaks])}. '
                     "If they are not known before the label is, leave them out with drop='leaks'", 'error')
     if near := [c for c in found if c not in leaks]:
-        d.say('suspect', near, len(near), f'columns that alone decide the class, or nearly, which an honest one can do as well: {some([why(c) for c in near])}. '
-              'To tell: is it known before the label is, and written down by somebody who does not know the label? '
+        d.say('suspect', near, len(near), 'columns that alone decide the class, or nearly, which an honest one can do as well: '
+              f'{some([why(c) for c in near])}. To tell: is it known before the label is, and written down by somebody who does not know the label? '
               "If not, leave it out with drop='leaks'", 'warning')
     if kin := _same_kind_as_leaks(d.X, found):
         d.say('suspect', kin, len(kin), 'columns that tell little by themselves but are indicators of the same kind, beside these: '

@@ -50,7 +50,7 @@ def _whole(v, k):
     v = v.astype(int)
     if v.size and v.min() < 0: raise DataError(f'row {v.argmin()} has no label ({v.min()}): leave such rows out')
     if k is not None and v.size and v.max() >= k:
-        raise DataError(f'row {v.argmax()} is of class {v.max()}, and there are {k} classes, numbered from 0: give n_classes, or a vocabulary')
+        raise DataError(f'row {v.argmax()} is of class {v.max()}, and there are {k} classes, numbered from 0: say how many there are')
     return v
 
 # %% ../../nbs/200_classify.scores.ipynb #c200both
@@ -61,7 +61,7 @@ def _both_codes(y, pred, vocab=None, k=None):
     if y.dtype.kind in 'iu' and pred.dtype.kind in 'iu' and y.ndim == pred.ndim == 1: return y, pred       # the usual case, at no price
     if len({as_labels(v).dtype.kind in 'biuf' for v in (y, pred)}) == 1: return class_codes(y, pred, vocab=vocab, k=k)
     if vocab is None and k is None:
-        raise DataError(f'y holds {y[0]!r} and pred {pred[0]!r}: use names in both or numbers in both, or say which name is which with vocab=[...]')
+        raise DataError(f'y holds {y[0]!r} and pred {pred[0]!r}: use names in both or numbers in both, or say which is which, vocab=[...]')
     return [class_codes(v, vocab=vocab, k=k)[0] for v in (y, pred)]
 
 # %% ../../nbs/200_classify.scores.ipynb #c200true
