@@ -207,11 +207,12 @@ _untried, _first_trial, _quick, _fewest = 10_000, 500, 20., 1000     # rows that
 
 def growth_power(
     rows:list, # of each trial
-    seconds:list # that each took
-)->float: # 1..3
-    "The power with which time grows, by the last trials; 1 at least, and 3 as long as there is only one"
+    seconds:list, # that each took
+    least:float=1. # what is known beforehand: 2 for a machine with a kernel
+)->float: # least..3
+    "The power with which time grows, by the last trials; 3 as long as there is only one"
     if len(rows) < 2: return 3.
-    return float(np.clip(np.polyfit(np.log(rows[-3:]), np.log(np.maximum(seconds[-3:], 1e-4)), 1)[0], 1, 3))
+    return float(np.clip(np.polyfit(np.log(rows[-3:]), np.log(np.maximum(seconds[-3:], 1e-4)), 1)[0], least, 3))
 
 def _expected_seconds(make, a, y, b, seed, n, n_test, times):
     "(CPU seconds that `n` training and `n_test` test rows will take, `times` over; the power of growth), by trials on ever more rows"
@@ -220,7 +221,7 @@ def _expected_seconds(make, a, y, b, seed, n, n_test, times):
         i = _some_of_each_class(y, r, seed)
         model, *_, cost = _run_model(make(seed), take_rows(a, i), y[i], take_rows(b, slice(500)), int(y.max()) + 1, False)
         rows.append(len(i)); seconds.append(cost['fit_seconds'] + cost['predict_seconds'] * n_test / min(500, len(y)))
-        power = growth_power(rows, seconds)
+        power = growth_power(rows, seconds, 2. if type(model).__name__ in ('SVC', 'NuSVC') else 1.)
         total = times * seconds[-1] * (n / rows[-1])**power
         if total < _quick or 2 * r > len(y) or (len(rows) > 2 and cost['fit_seconds'] > 1): return total, power
         r *= 2
