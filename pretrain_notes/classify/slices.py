@@ -21,6 +21,7 @@ from ..markup import P, frame, look, to_html
 from ..parts import assign_parts
 from ..samples import Samples
 from ..stats import holm, wilson_interval
+from .scores import class_codes
 
 # %% ../../nbs/260_classify.slices.ipynb #daa13743
 class _SliceColumn:
@@ -243,8 +244,10 @@ def _row_errors(y, pred, errors, n, vocab=None):
         raise DataError('say where the model errs: pass y and pred, or errors, or a Comparison and the name of a model')
     k = np.shape(pred)[1] if np.ndim(pred) == 2 else 1
     y, pred = _class_values(y, n, 'y', vocab), _class_values(pred, n, 'pred', vocab)
+    if k > 1 and y.dtype.kind in 'OUS' and len({*map(str, y)}) == k: y = class_codes(y)[0]      # the columns are in their sorted order
     if k > 1 and not (y.dtype.kind in 'biuf' and np.isin(y, np.arange(k)).all()):
-        raise DataError(f'pred holds probabilities of {k} classes, so y must hold class numbers from 0 to {k - 1}')
+        raise DataError(f'pred holds probabilities of {k} classes, so y must hold class numbers from 0 to {k - 1}, '
+                        f'or {k} names in whose sorted order the columns stand')
     if (y.dtype.kind in 'OUS') != (pred.dtype.kind in 'OUS'):
         raise DataError(f'y holds {y[0]!r} and pred {pred[0]!r}: use names in both, or numbers in both')
     return (y != pred).astype(float)
