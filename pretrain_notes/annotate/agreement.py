@@ -13,7 +13,7 @@ __all__ = ['levels', 'coefficients', 'rows_in_words', 'plain_repr', 'vote_column
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, plural
 from ..stats import binomial_interval
 
 # %% ../../nbs/150_annotate.agreement.ipynb #a3433caa
@@ -177,7 +177,7 @@ def one_sided(self:Votes,
 # %% ../../nbs/150_annotate.agreement.ipynb #0e0d590c
 @patch
 def __repr__(self:Votes):
-    about = [f'{len(self):,} votes', f'{len(self.items):,} items', f'{len(self.annotators):,} annotators', f'{len(self.classes):,} classes']
+    about = [plural(len(self), 'vote'), plural(len(self.items), 'item'), plural(len(self.annotators), 'annotator'), plural(len(self.classes), 'class', 'classes')]
     return f'Votes: {" · ".join(about)}' + ''.join(f'\n- {s}' for s in self.notes)
 
 # %% ../../nbs/150_annotate.agreement.ipynb #0acff5bb

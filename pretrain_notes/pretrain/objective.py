@@ -27,7 +27,7 @@ class Objective(nn.Module):
     "A loss with an encoder that outlives it"
     part_names = ()                       # names of the parts of the loss, shown as metrics
     def __init__(self,
-        encoder='small' # a name for `make_encoder`, or a module that turns images into features; timm's and torchvision's lose their head
+        encoder=None # a name for `make_encoder`, or a module (timm's and torchvision's lose their head); None: `default_encoder` for the size
     ):
         super().__init__()
         self._given, self.parts = [encoder], {}             # in a list: it becomes part of the module in `setup`

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base import DataError, digest, file_digest, write_json, write_text
+from ..base import DataError, digest, file_digest, plural, write_json, write_text
 from ..samples import Samples, read_manifest
 from .check import Report, check
-from .rules import Context, plural, read_text, repeats, severities
+from .rules import Context, read_text, repeats, severities
 from .checks_docs import read_front_matter, spdx
 
 # %% ../../nbs/650_standards.card.ipynb #c78ad1da
