@@ -200,8 +200,8 @@ def n_features(
 def default_encoder(
     size:int # smaller side of the images in pixels
 )->str: # a name for `make_encoder`
-    "The encoder for images of this size, where no other is asked for: 'small' below 64 pixels, 'resnet18' from there on"
-    return 'small' if size < 64 else 'resnet18'
+    "The encoder for images of this size, where no other is asked for: 'small' below 128 pixels, 'resnet18' from there on"
+    return 'small' if size < 128 else 'resnet18'
 
 # %% ../../nbs/300_pretrain.encoders.ipynb #802e779f
 def encoder_for(

@@ -228,7 +228,12 @@ def __repr__(self:PairedScores): return self.statement()
 
 @patch
 def _repr_html_(self:PairedScores):
-    return to_html(look, frame(self.table().join(self.differences()).astype(dict(pairs='Int64'))), P(self.statement()))
+    "Mean and spread, what was chosen where it differs, and the difference; `table()` and `differences()` have the rest"
+    t, d = self.table(), self.differences()
+    shown = t[['mean', 'sd', *(c for c in ('lr', 'head') if c in t and t[c].nunique() > 1)]].round(3)
+    spans = [f'{a:+.1f} to {b:+.1f}' for a, b in zip(d.low, d.high)]
+    told = d.assign(difference=d.difference.map('{:+.1f}'.format), **{'95 % interval': spans})[['difference', '95 % interval']]
+    return to_html(look, frame(shown.join(told).fillna('')), P(self.statement()))
 
 # %% ../../nbs/310_pretrain.probes.ipynb #3622666a
 def _plot_seeds(ax, r):

@@ -8,7 +8,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/text.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/971_text.all.ipynb #f19849cc
-from fastai.text.all import *
+import warnings
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
+    from fastai.text.all import *
 from ..data.all import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e

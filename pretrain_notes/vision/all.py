@@ -8,7 +8,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/vision.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/970_vision.all.ipynb #68a3c0f7
-from fastai.vision.all import *
+import warnings
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
+    from fastai.vision.all import *
 from ..data.all import *
 from ..batch.loaders import *
 from ..batch.augment import *
