@@ -160,8 +160,9 @@ def notes(self:Votes)->list: # sentences
     one, used = self.one_sided(2).sum(), np.bincount(self.label, minlength=len(self.classes))
     lone, none = (n == 1).sum(), (np.bincount(self.item, minlength=len(self.items)) == 0).sum()
     unused = [str(c) for c in self.classes[used == 0]]
-    return [s for s, there in ((f'{lone:,} annotators voted once', lone), (f'{one:,} annotators always say the same', one),
-        (f'nobody used {", ".join(unused[:5])}{" ..." * (len(unused) > 5)}', unused), (f'{none:,} items have no vote', none)) if there]
+    return [s for s, there in ((plural(lone, 'annotator') + ' voted once', lone),
+        (plural(one, 'annotator always says the same', 'annotators always say the same'), one),
+        (f'nobody used {", ".join(unused[:5])}{" ..." * (len(unused) > 5)}', unused), (plural(none, 'item has no vote', 'items have no vote'), none)) if there]
 
 
 # %% ../../nbs/150_annotate.agreement.ipynb #f291fe9d
