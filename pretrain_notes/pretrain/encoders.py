@@ -6,12 +6,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.encoders.html.md"
 
 # %% auto #0
 __all__ = ['conv_block', 'SmallEncoder', 'unwrapped', 'named_parts', 'without_head', 'first_conv', 'make_encoder', 'evaluating',
-           'n_features', 'default_encoder', 'encoder_for']
+           'checked_encoder', 'n_features', 'default_encoder', 'encoder_for']
 
 # %% ../../nbs/300_pretrain.encoders.ipynb #02ad874c
 import warnings
 from contextlib import contextmanager
 from copy import copy
+from difflib import get_close_matches
 
 import torch
 from torch import nn
@@ -138,9 +139,11 @@ def _library(arch):
     from torchvision.models import list_models
     from torchvision import models
     if not arch.startswith('torchvision/') and timm.is_model(arch.split('.')[0]): return 'timm', arch
-    name = arch.removeprefix('torchvision/')
-    if name in list_models(module=models): return 'torchvision', name
-    raise DataError(f'there is no encoder {arch!r}: it is "small", a name in timm.list_models(), or "torchvision/" and a name in '
+    name, theirs = arch.removeprefix('torchvision/'), list_models(module=models)
+    if name in theirs: return 'torchvision', name
+    close = get_close_matches(arch, ['small', *timm.list_models(), *(f'torchvision/{n}' for n in theirs)], 1)
+    hint = f': did you mean {close[0]!r}' if close else ''
+    raise DataError(f'there is no encoder {arch!r}{hint}; it is "small", a name in timm.list_models(), or "torchvision/" and a name in '
                     f'torchvision.models.list_models()')
 
 # %% ../../nbs/300_pretrain.encoders.ipynb #76321049
@@ -152,6 +155,7 @@ def make_encoder(
     **kw # for the model: `width` of the small one; timm's `pretrained`, `img_size`, ...; torchvision's `weights`, ...
 )->nn.Module: # images to features (n, features)
     "An encoder by name, without a head; raises `DataError` for a name that is not there"
+    if not isinstance(arch, str): raise DataError('make_encoder takes a name; a module of your own is an encoder already')
     library, name = ('pretrain_notes', arch) if arch == 'small' else _library(arch)
     if library == 'timm': encoder, args = _timm(name, c_in, size, kw)
     elif library == 'torchvision': encoder, args = _torchvision(name, c_in, kw)
@@ -173,10 +177,24 @@ def evaluating(
     try: yield model.eval()
     finally: model.train(was)
 
+# %% ../../nbs/300_pretrain.encoders.ipynb #g1300002
+def checked_encoder(
+    encoder # what somebody gave for an encoder
+)->nn.Module: # the same; raises `DataError` for a Learner, an objective, or what is no module
+    "An encoder, and not what holds one"
+    if hasattr(encoder, 'dls') and hasattr(encoder, 'model'):
+        raise DataError('a Learner is no encoder: give its encoder, learn.model.encoder')
+    if hasattr(encoder, 'part_names') and hasattr(encoder, 'loss'):
+        raise DataError(f'{type(encoder).__name__} is an objective: give its .encoder (it is there once pretrain_learner was called)')
+    if not isinstance(encoder, nn.Module):
+        raise DataError(f'an encoder is a module, not a {type(encoder).__name__}: make one with make_encoder(name, c_in, size)')
+    return encoder
+
 # %% ../../nbs/300_pretrain.encoders.ipynb #9839c03b
 def _misfit(encoder, x, e):
     "The error that says why an encoder cannot take images"
-    conv, c = first_conv(encoder)[1], x.shape[1]
+    conv, c, kind = first_conv(encoder)[1], x.shape[1], next((p.dtype for p in encoder.parameters()), x.dtype)
+    if kind != x.dtype: return DataError(f'the weights are {kind} and the images {x.dtype}: use encoder.float()'.replace('torch.', ''))
     if conv is not None and conv.in_channels != c:
         return DataError(f'the encoder takes {conv.in_channels} channels and the images have {c}: load them with '
                          f'dataloaders(mode={"RGB" if c == 1 else "L"!r}), or use make_encoder(..., c_in={c})')
@@ -188,6 +206,7 @@ def n_features(
     x # a batch of images, on the encoder's device
 )->int: # length of a feature vector
     "How many features an encoder gives for such images; raises `DataError` where it cannot take them or gives no vectors"
+    encoder = checked_encoder(encoder)
     try:
         with evaluating(encoder): out = encoder(x[:2].as_subclass(torch.Tensor))
     except (RuntimeError, ValueError, AssertionError) as e: raise _misfit(encoder, x, e) from e
@@ -210,5 +229,5 @@ def encoder_for(
 )->nn.Module: # images to features (n, features), on the device of `x`
     "The encoder of this name for such images, or the module that was given, without its head"
     if encoder is None: encoder = default_encoder(min(x.shape[-2:]))
-    e = make_encoder(encoder, x.shape[1], x.shape[-1]) if isinstance(encoder, str) else without_head(encoder)
+    e = make_encoder(encoder, x.shape[1], x.shape[-1]) if isinstance(encoder, str) else without_head(checked_encoder(encoder))
     return e.to(x.device)

@@ -18,7 +18,7 @@ from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 
 from ..base import DataError, replacing, versions, write_json, write_text
-from .encoders import SmallEncoder, first_conv, make_encoder, unwrapped
+from .encoders import SmallEncoder, checked_encoder, first_conv, make_encoder, unwrapped
 from .probes import PairedScores
 from ..samples import Samples
 
@@ -219,7 +219,7 @@ def _card(recipe, encoder, config, about, data, probes, license):
 def _encoder_in(model):
     "The encoder of what a Learner trained"
     if isinstance(e := getattr(model, 'encoder', None), nn.Module): return e
-    raise DataError(f'a {type(model).__name__} has no encoder: give the module that turns images into features, save_encoder(folder, module)')
+    raise DataError(f'a {type(model).__name__} has no encoder: give the module that turns images into features')
 
 # %% ../../nbs/380_pretrain.weights.ipynb #cf804e5e
 def save_encoder(
@@ -233,11 +233,12 @@ def save_encoder(
     license:str=None # of the weights, as the Hub spells it: 'mit', 'apache-2.0', ...
 )->Path: # the folder, with model.safetensors, config.json and README.md
     "An encoder as a folder for timm, PyTorch and the Hugging Face Hub"
+    if isinstance(folder, (nn.Module, Learner)): raise DataError('save_encoder(folder, encoder): the folder comes first')
     if isinstance(encoder, Learner):
         learn, model = encoder, unwrapped(encoder.model)
         encoder, dls, objective = _encoder_in(model), dls or learn.dls, objective or type(model).__name__
         epochs = epochs or len(getattr(learn.recorder, 'values', []))
-    encoder = unwrapped(encoder)
+    encoder = unwrapped(checked_encoder(encoder))
     folder, recipe = Path(folder), _recipe_of(encoder)
     config = _config(recipe, encoder, dls)
     card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs), data, probes, license)
@@ -332,6 +333,8 @@ def load_encoder(
 )->nn.Module: # in evaluation mode
     "An encoder from a folder, without running anything from it; raises `DataError` where it is not what it says"
     folder = Path(folder)
+    if not folder.exists():
+        raise DataError(f'there is no file or folder {folder.name}: give a folder that save_encoder wrote (by name: make_encoder)')
     if not folder.is_dir():
         read_tensors(folder); raise DataError(f'{folder.name} is a file: give the folder with config.json and model.safetensors')
     if not (folder/'model.safetensors').exists() and (p := next((p for p in folder.iterdir()

@@ -213,6 +213,7 @@ def write_card(
     report:Report=None # what a check found; None: the profile 'publish' is run
 )->Path: # the README.md
     "Write the card of a saved data set, and enter it into the manifest"
+    if isinstance(path, Samples): raise DataError('write_card(path, samples): the folder of the saved data set comes first')
     path = Path(path)
     samples = Samples.load(path) if samples is None else samples
     size = sum(p.stat().st_size for p in (path/'data').glob('*.parquet'))

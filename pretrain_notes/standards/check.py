@@ -127,7 +127,8 @@ def summary(self:Report):
 
 # %% ../../nbs/640_standards.check.ipynb #c6400002
 @patch
-def __repr__(self:Report): return '\n'.join([self.summary, *(f'- not applicable, {why}: {", ".join(ids)}' for why, ids in self.reasons.items())])
+def __repr__(self:Report):
+    return '\n'.join([self.summary, *(f'- not applicable, {why}: {", ".join(ids)}' for why, ids in self.reasons.items())])
 
 # %% ../../nbs/640_standards.check.ipynb #0e736d32
 @patch

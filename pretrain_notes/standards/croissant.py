@@ -285,6 +285,7 @@ def publish(
     overwrite:bool=False # replace a data set that is there already
 )->Path: # the folder: data/*.parquet, croissant.json, README.md, manifest.json
     "Write a data set with description and card, all or nothing. Raises `DataError` where it cannot be read back as it was"
+    if not isinstance(samples, Samples): raise DataError('publish(samples, path): the samples come first')
     path = Path(path)
     ours = (path/'manifest.json').exists()
     if path.exists() and not (overwrite and ours):

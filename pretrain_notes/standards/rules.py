@@ -110,7 +110,8 @@ class Context:
             self.quarantined, self.raw, self.info, self.steps = list(data._quarantined), data.table, dict(data.info), data.steps
             self.name = str(data.info.get('name') or 'samples')[:200]
         elif isinstance(data, (str, os.PathLike)): self._open(Path(data))
-        else: raise DataError(f'a {type(data).__name__} cannot be checked: give Samples, or the folder of a saved data set')
+        else: raise DataError(f'a {type(data).__name__} cannot be checked: give the folder of a saved data set, or Samples, for example of '
+            'Samples.from_pandas(df) or Samples.from_rows(rows)')
         self.table = _readable(self.raw)
     def __len__(self): return self.table.num_rows
 
@@ -137,6 +138,7 @@ def _json(path):
 @patch
 def _open(self:Context, root):
     "Read the folder of a data set, whatever state it is in"
+    if root.is_file(): raise DataError(f'{root.name} is a file: read it, for example with Samples.from_csv(path), and check the samples')
     if not root.is_dir(): raise DataError(f'there is no folder {root}: give the folder of a saved data set, or Samples')
     self.root, self.name = root.resolve(), root.resolve().name
     self.manifest, self.manifest_error = _json(self.root/'manifest.json')

@@ -47,6 +47,7 @@ def encoder_learner(
     **kw # for the `Learner`
 )->Learner: # parameter groups: encoder, head
     "A `Learner` that classifies with an encoder; raises `DataError` where the loaders have no classes or the images do not fit"
+    if not hasattr(dls, 'one_batch'): raise DataError(f'encoder_learner takes loaders, not {type(dls).__name__}: samples.dataloaders()')
     if not getattr(dls, 'c', 0): raise DataError('these loaders have no classes: make them from labeled samples, with label="label"')
     x = dls.one_batch()[0]
     encoder = encoder_for(deepcopy(unwrapped(encoder)) if isinstance(encoder, nn.Module) else encoder, x)
