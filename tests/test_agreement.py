@@ -77,7 +77,7 @@ def test_no_votes(data):
 
 def test_notes():
     v = Votes([dict(item=i, annotator=a, label=l) for i, a, l in [(0, 'ann', 'x'), (1, 'ann', 'x'), (0, 'bob', 'y')]], classes=['x', 'y', 'z'], items=[0, 1, 2])
-    assert v.notes == ['1 annotators voted once', '1 annotators always say the same', 'nobody used z', '1 items have no vote']
+    assert v.notes == ['1 annotator voted once', '1 annotator always says the same', 'nobody used z', '1 item has no vote']
     assert percent_agreement(v) == 0
 
 def test_no_pairs():

@@ -1,5 +1,5 @@
 """The site: the sidebar lists what there is, pages lead to Colab, links lead somewhere, either builder is driven right."""
-import ast, json, os, re, shutil, sys
+import ast, builtins, importlib, json, os, re, shutil, sys
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
@@ -86,6 +86,50 @@ def test_imports_alone(path):
         harmless = (*imports, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         if any(isinstance(n, imports) for n in ast.walk(tree)) and not all(isinstance(n, harmless) for n in tree.body): bad.append(src.strip().splitlines()[0])
     assert not bad, f'imports stand alone in a cell: {bad}'
+
+# ---------------------------------------------------------------- names
+EXPORTED = re.compile(r'^#\|\s*(export|exports|exporti)\b', re.M)
+
+def star(module):
+    "What `from module import *` brings."
+    m = importlib.import_module(module)
+    return set(getattr(m, '__all__', None) or [n for n in vars(m) if n[0] != '_'])
+
+def brings(node):
+    "Names that an import statement brings."
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == '*': return star(node.module)
+    return {(a.asname or a.name).split('.')[0] for a in node.names}
+
+def defined(tree):
+    "Names that code defines: assigned, defined, caught, or a parameter."
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load): yield n.id
+        elif isinstance(n, ast.arg): yield n.arg
+        elif isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)) and n.name: yield n.name
+
+def unknown_names(sources):
+    "Names that lesson cells use and that come neither from the page's imports, nor from definitions in the cells above."
+    known, bad = {*dir(builtins), 'get_ipython', 'display', '__name__'}, {}
+    for s in sources:
+        tree = ast.parse('\n'.join('' if l.lstrip().startswith(('%', '!')) else l for l in s.splitlines()))
+        if not EXPORTED.search(s):
+            for n in ast.walk(tree):
+                if isinstance(n, (ast.Import, ast.ImportFrom)): known |= brings(n)
+        known |= set(defined(tree))
+        if not EXPORTED.search(s): bad |= {n.id: s for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id not in known}
+    return bad
+
+def test_unknown_names():
+    assert set(unknown_names(['from json import *', 'x = loads("1")', 'def f(a): return a + x', 'f(dumps(y))', '#| export\nimport re\nz = 1', 're.sub, z'])) == {'y', 're'}
+
+FACE = re.compile(r'^from pretrain_notes\.(\w+)\.all import \*', re.M)
+FACED = [p for p in NOTEBOOKS if any(FACE.search(source(c)) and not EXPORTED.search(source(c)) for c in cells(p) if c['cell_type'] == 'code')]
+
+@pytest.mark.parametrize('path', FACED, ids=lambda p: p.stem)
+def test_names_come_with_the_import(path):
+    "A reader who takes the one import that a page names, and types its lesson cells, meets no NameError. (Imports of exported cells do not count.)"
+    pytest.importorskip('torch')
+    assert not unknown_names([source(c) for c in cells(path) if c['cell_type'] == 'code' and c['id'] != colab.ID])
 
 # ---------------------------------------------------------------- the head of a notebook
 def read(text, tmp_path):

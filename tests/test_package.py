@@ -146,3 +146,18 @@ def test_modules_on_touch(files):
     for first, *rest in names:
         assert first in dir(pn)
         if rest: assert rest[-1] in dir(getattr(pn, first))
+
+# ---------------------------------------------------------------- the faces
+LESSONS = 'Path DataError progress Samples check majority dawid_skene card write_card publish acceptance_plan gwet_ac cohen_kappa read_labels find_label_issues compare_classifiers'.split()
+
+@pytest.mark.parametrize('face', ['data', 'text', 'vision'])
+def test_face(face, sh):
+    "A face brings what lessons use, and none of the generic names that only modules need; the data face loads no torch."
+    generic = 'some remove inside plain did_you_mean replacing load_yaml plural'.split()
+    theirs = f'import fastai.{face}.all as theirs; theirs = vars(theirs)' if face != 'data' else 'theirs = {}'
+    code = f"""import json, sys
+from pretrain_notes.{face}.all import *
+have = set(dir()); {theirs}
+print(json.dumps([[n for n in {LESSONS!r} if n not in have], [n for n in {generic!r} if n in have and n not in theirs], sorted({{'torch', 'fastai'}} & set(sys.modules))]))"""
+    missing, brought, heavy = json.loads(sh('-c', code, **HERE).splitlines()[-1])
+    assert not missing and not brought and (face != 'data' or not heavy)

@@ -6,7 +6,7 @@ torch = pytest.importorskip('torch')
 from torch import nn
 from fastai.torch_core import set_seed
 from pretrain_notes.datasets import digits
-from pretrain_notes.pretrain.encoders import make_encoder
+from pretrain_notes.pretrain.encoders import make_encoder, unwrapped
 from pretrain_notes.base import DataError, write_json
 from pretrain_notes.pretrain.weights import load_encoder, read_tensors, save_encoder, write_tensors
 
@@ -182,3 +182,134 @@ def test_no_header_is_taken_for_a_pickle(tmp_path):
     for n in range(40):
         write_tensors(tmp_path/'a', dict(x=torch.ones(1)), 'x' * 8 * n)
         assert read_tensors(tmp_path/'a')[1] == 'x' * 8 * n
+
+# ---------------------------------------------------------------- wrappers, half precision, shared weights
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return list(a) == list(b) and all(torch.equal(v, b[k]) and v.dtype == b[k].dtype for k, v in a.items())
+
+def compiled(e): return torch.compile(e, backend='eager')
+def average(e): return torch.optim.swa_utils.AveragedModel(e)
+def one_part(e): e[1] = compiled(e[1]); return e
+def in_place(e): e.compile(backend='eager'); return e
+def checkpointed(e):
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    e[0] = checkpoint_wrapper(e[0]); return e
+
+WRAPPED = dict(compiled=compiled, parallel=nn.DataParallel, both=lambda e: compiled(nn.DataParallel(e)), other_way=lambda e: nn.DataParallel(compiled(e)), average=average,
+               one_part=one_part, part_and_whole=lambda e: nn.DataParallel(compiled(one_part(e))), in_place=in_place, checkpointed=checkpointed)
+
+@pytest.mark.parametrize('wrap', WRAPPED.values(), ids=WRAPPED)
+def test_wrapped_encoders(tmp_path, wrap):
+    """What is inside leaves, under its own names. Source: karpathy/nanoGPT#325, huggingface/pytorch-image-models#2003, mlfoundations/open_clip#639,
+    huggingface/accelerate#1437 (wrapped twice), Lightning-AI/pytorch-lightning#20233 (a part is compiled), pytorch/pytorch#3805 (`module.`)"""
+    set_seed(0)
+    e = make_encoder(size=8, width=8).eval()
+    x, plain = torch.randn(2, 1, 8, 8), load_encoder(save_encoder(tmp_path/'plain', e))
+    w = wrap(e)
+    got = load_encoder(save_encoder(tmp_path/'e', w))
+    assert type(got).__name__ == 'SmallEncoder' and same(got, plain)
+    with torch.no_grad(): assert torch.allclose(got(x), w(x), atol=1e-6)
+    assert (tmp_path/'e/config.json').read_text() == (tmp_path/'plain/config.json').read_text()
+    if wrap is not in_place: assert [type(m) for m in w.modules()] != [type(m) for m in got.modules()]      # the wrapper is still there
+    assert same(unwrapped(load_encoder(tmp_path/'e', into=wrap(make_encoder(size=8, width=8)))), plain)       # and takes weights
+
+def test_distributed(tmp_path):
+    "DistributedDataParallel, in a group of one process. Source: huggingface/accelerate#1437, pytorch/pytorch#3805"
+    import torch.distributed as dist
+    if not dist.is_available() or not dist.is_gloo_available(): pytest.skip('torch was built without gloo')
+    if dist.is_initialized(): pytest.skip('a process group is running')
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    try:
+        e = make_encoder(size=8, width=8)
+        for w in (nn.parallel.DistributedDataParallel(e), compiled(nn.parallel.DistributedDataParallel(e))): assert same(load_encoder(save_encoder(tmp_path/'e', w)), e)
+    finally: dist.destroy_process_group()
+
+def test_wrapped_library_models(tmp_path):
+    "timm's and torchvision's lose their head inside a wrapper too."
+    import timm, torchvision
+    from pretrain_notes.pretrain.encoders import encoder_for, n_features
+    x = torch.randn(2, 3, 64, 64)
+    for m in (timm.create_model('resnet10t'), torchvision.models.resnet18()):
+        for w in (compiled(m), nn.DataParallel(m)): assert n_features(encoder_for(w, x), x) == 512
+    f = save_encoder(tmp_path/'e', nn.DataParallel(timm.create_model('resnet10t', num_classes=0)))
+    assert json.loads((f/'config.json').read_text())['architecture'] == 'resnet10t'
+    assert timm.create_model(f'local-dir:{f}', pretrained=True).eval()(x).shape == (2, 512)
+
+def test_wrapped_learners(tmp_path):
+    "The objective, and not only its encoder, may be wrapped; a Learner without an encoder is refused with what to do."
+    from fastai.learner import Learner
+    from pretrain_notes.batch.loaders import Augment
+    from pretrain_notes.pretrain.contrastive import SimCLR
+    from pretrain_notes.pretrain.objective import pretrain_learner
+    from pretrain_notes.transfer.recipes import encoder_learner
+    s = digits()[:64].split(valid=.2, test=.2, seed=0)
+    dls = s.dataloaders(label=None, views=2, bs=16, augment=Augment(), device='cpu')
+    learn = pretrain_learner(dls, SimCLR(compiled(make_encoder(size=8, width=8))))
+    learn.model = nn.DataParallel(learn.model)
+    f = save_encoder(tmp_path/'e', learn)
+    assert load_encoder(f).recipe['architecture'] == 'small' and 'SimCLR' in (f/'README.md').read_text()
+    with pytest.raises(DataError, match='has no encoder: give the module'): save_encoder(tmp_path/'f', Learner(dls, nn.Flatten(), loss_func=lambda *a: 0))
+    fine = encoder_learner(s.dataloaders(bs=16, device='cpu'), learn.model.module.encoder)               # a compiled one can be fine-tuned
+    with fine.no_bar(), fine.no_logging(): fine.fit(1)
+
+@pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16, torch.float64])
+def test_precision_comes_back(tmp_path, kind):
+    "Source: huggingface/transformers#12062 (fp16 turned into fp32), huggingface/peft#2421, huggingface/transformers#40513 (bf16)"
+    set_seed(0)
+    e = make_encoder(size=8, width=8).to(kind)
+    f = save_encoder(tmp_path/'e', e)
+    got = load_encoder(f)
+    assert same(got, e) and json.loads((f/'config.json').read_text())['pretrain_notes']['library'] == 'pretrain_notes'
+    assert {t.dtype for t in got.parameters()} == {kind} and str(kind).removeprefix('torch.') in (f/'README.md').read_text()
+    assert got[0][1].num_batches_tracked.dtype == torch.int64
+    assert same(load_encoder(f, into=make_encoder(size=8, width=8)), e)
+    if kind == torch.bfloat16:
+        code = (f/'README.md').read_text().split('```python\n')[1].split('```')[0] + f'\nassert {{p.dtype for p in encoder.parameters()}} == {{{kind}}}'
+        p = subprocess.run([sys.executable, '-c', code], cwd=f, capture_output=True, text=True)
+        assert p.returncode == 0, p.stderr[-2000:]
+
+def test_mixed_precision_comes_back(tmp_path):
+    "Norms in 32 bits, the rest in 16: each tensor keeps its own type."
+    e = make_encoder(size=8, width=8).half()
+    for m in e.modules():
+        if isinstance(m, nn.BatchNorm2d): m.float()
+    assert same(load_encoder(save_encoder(tmp_path/'e', e)), e)
+    write_tensors(tmp_path/'e/model.safetensors', {n: t.long() for n, t in e.state_dict().items()})
+    with pytest.raises(DataError, match='int64 in the file and'): load_encoder(tmp_path/'e')
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+    def forward(self, x): return self.b(self.a(x))
+
+def test_shared_weights(tmp_path):
+    "Source: safetensors/safetensors#98, safetensors/safetensors#304, safetensors/safetensors#493, hiyouga/LlamaFactory#10137"
+    from safetensors.torch import save_model
+    e = Tied()
+    f = save_encoder(tmp_path/'e', e.half())
+    got = load_encoder(f, into=Tied())
+    assert same(got, e) and got.a.weight is got.b.weight and got.a.weight.dtype == torch.float16
+    save_model(e, str(f/'model.safetensors'))                                  # holds the shared weight once
+    assert len(read_tensors(f/'model.safetensors')[0]) == 3 and same(load_encoder(f, into=Tied()), e)
+    class Apart(nn.Module):
+        def __init__(self): super().__init__(); self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+    with pytest.raises(DataError, match='are not those of'): load_encoder(f, into=Apart())
+
+@pytest.mark.parametrize('prefix', ['_orig_mod.', 'module.', 'module._orig_mod.', '_orig_mod.module.', 'module.module.'])
+def test_files_saved_under_a_wrapper(folder, prefix):
+    "Source: pytorch/pytorch#101107, eole-nlp/eole#179, menzelab/implicit-shape-reconstruction#2"
+    t, _ = read_tensors(folder/'model.safetensors')
+    want = load_encoder(folder)
+    write_tensors(folder/'model.safetensors', {prefix + n: v for n, v in t.items()})
+    assert same(load_encoder(folder), want)
+
+def test_a_part_called_module_stays(tmp_path):
+    "A user's own class may call its part `module`, and that is no wrapper."
+    class Own(nn.Module):
+        def __init__(self): super().__init__(); self.module = nn.Linear(4, 2)
+        def forward(self, x): return self.module(x).relu()
+    e = Own()
+    assert unwrapped(e) is e and same(load_encoder(save_encoder(tmp_path/'e', e), into=Own()), e)

@@ -13,7 +13,7 @@ __all__ = ['levels', 'coefficients', 'rows_in_words', 'plain_repr', 'vote_column
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, plural
 from ..stats import binomial_interval
 
 # %% ../../nbs/150_annotate.agreement.ipynb #a3433caa
@@ -160,8 +160,9 @@ def notes(self:Votes)->list: # sentences
     one, used = self.one_sided(2).sum(), np.bincount(self.label, minlength=len(self.classes))
     lone, none = (n == 1).sum(), (np.bincount(self.item, minlength=len(self.items)) == 0).sum()
     unused = [str(c) for c in self.classes[used == 0]]
-    return [s for s, there in ((f'{lone:,} annotators voted once', lone), (f'{one:,} annotators always say the same', one),
-        (f'nobody used {", ".join(unused[:5])}{" ..." * (len(unused) > 5)}', unused), (f'{none:,} items have no vote', none)) if there]
+    return [s for s, there in ((plural(lone, 'annotator') + ' voted once', lone),
+        (plural(one, 'annotator always says the same', 'annotators always say the same'), one),
+        (f'nobody used {", ".join(unused[:5])}{" ..." * (len(unused) > 5)}', unused), (plural(none, 'item has no vote', 'items have no vote'), none)) if there]
 
 
 # %% ../../nbs/150_annotate.agreement.ipynb #f291fe9d
@@ -177,7 +178,7 @@ def one_sided(self:Votes,
 # %% ../../nbs/150_annotate.agreement.ipynb #0e0d590c
 @patch
 def __repr__(self:Votes):
-    about = [f'{len(self):,} votes', f'{len(self.items):,} items', f'{len(self.annotators):,} annotators', f'{len(self.classes):,} classes']
+    about = [plural(len(self), 'vote'), plural(len(self.items), 'item'), plural(len(self.annotators), 'annotator'), plural(len(self.classes), 'class', 'classes')]
     return f'Votes: {" · ".join(about)}' + ''.join(f'\n- {s}' for s in self.notes)
 
 # %% ../../nbs/150_annotate.agreement.ipynb #0acff5bb

@@ -20,7 +20,7 @@ from .interchange import (
     Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, shape_key)
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
-from ..base import DataError, did_you_mean, digest, replacing, write_json
+from ..base import DataError, did_you_mean, digest, plural, replacing, write_json
 from ..markup import P, frame, look, sheet, to_html
 from ..media import image_suffixes
 from ..readers import list_files, media_kind, read_media_file
@@ -292,7 +292,7 @@ class Imported:
         report # DataFrame: item, where, what, effect, n, detail; what was strange, changed or left out
     ): store_attr()
     def __repr__(self):
-        return f'{len(self.labels):,} labels of {len(self.samples):,} samples · {self.task} · {int(self.report.n.sum()):,} notes'
+        return f'{plural(len(self.labels), "label")} of {plural(len(self.samples), "sample")} · {self.task} · ' + plural(int(self.report.n.sum()), 'note')
 
     def _repr_html_(self):
         ids = {v: i for i, v in enumerate(self.samples['id'].to_pylist())}

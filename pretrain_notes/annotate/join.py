@@ -54,6 +54,7 @@ def with_labels(self:Samples,
     as_task(task)
     now, ids = store.decided(task, conflict, source), self['id'].to_pylist()
     mine = [now.get(i) for i in ids]
+    if not now: raise DataError('nothing is labeled yet for this task: label with Labeler(samples, task, store), then call with_labels again')
     if all(v is None for v in mine):
         raise DataError(f'none of the {len(now)} labeled items is among these {len(ids)} samples: check task, store and data set')
     mine = [None if v is None else _fitting(self, r, task, v) for r, v in enumerate(mine)]

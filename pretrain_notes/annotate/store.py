@@ -21,7 +21,7 @@ from .tables import (
     label_schema, label_sources, label_url, one_of, refuse_network, safe_engine, settle, stands, task_name, task_table, to_json,
     undone_table, upgrade_tables, warn_ephemeral)
 from .tasks import Task
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, plural
 from ..markup import P, frame, look, to_html
 
 # %% ../../nbs/110_annotate.store.ipynb #9ad77eb2
@@ -447,7 +447,7 @@ def decided(self:LabelStore,
 def __str__(self:LabelStore):
     n, last = self._rows(sa.select(sa.func.count(), sa.func.max(event_table.c.seq)))[0]
     uuid = self._rows(sa.select(event_table.c.uuid).where(event_table.c.seq == last))[0][0] if n else ''
-    return f'LabelStore {Path(self.url.database).name} · {n:,} events{f", the last {uuid}" if n else ""}'
+    return f'LabelStore {Path(self.url.database).name} · {plural(n, "event")}{f", the last {uuid}" if n else ""}'
 
 @patch
 def __repr__(self:LabelStore): return str(self) + (f' · {self._mirror}' if self._mirror else '')

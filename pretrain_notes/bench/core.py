@@ -76,11 +76,13 @@ def measure(
 
 # %% ../../nbs/800_bench.core.ipynb #109dee2b
 def _cpu_model():
-    "The processor's name as the system gives it"
+    "The processor's name as the system gives it, and its widest instruction set"
     try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError: lines = []
     model = next((l.split(':', 1)[1].strip() for l in lines if l.startswith('model name')), '')
-    return model or platform.processor() or platform.machine()
+    flags = set(next((l.split(':', 1)[1].split() for l in lines if l.startswith(('flags', 'Features'))), ()))
+    wide = next((n for f, n in dict(avx512f='AVX-512', avx2='AVX2', sve='SVE', asimd='NEON').items() if f in flags), '')
+    return (model or platform.processor() or platform.machine()) + (f' ({wide})' if wide else '')
 
 def _memory_gb():
     try: return round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30, 1)

@@ -8,12 +8,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/data.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/973_data.all.ipynb #5428b0a5
-from ..base import *
+from pathlib import Path
+from ..base import DataError, digest, file_digest, normalize_text, progress, versions, write_json, write_text
 from ..media import *
 from ..parts import *
 from ..samples import *
 from ..readers import *
-from ..steps import *
+from ..steps import Run, Stage, Step, step
 from ..stats import *
 from ..datasets import *
 from ..annotate.tasks import *
@@ -24,9 +25,12 @@ from ..annotate.join import *
 from ..annotate.order import disagreement, rows_in_order
 from ..annotate.widgets import *
 from ..annotate.bias import *
-from ..annotate.formats import read_labels, write_labels
-from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
+from ..annotate.formats import Imported, read_labels, write_labels
+from ..annotate.label_studio import label_config, task_from_config
+from ..annotate.agreement import (Votes, agreement, agreement_weights, alpha_of_counts, bootstrap_interval, class_votes,
+    cohen_kappa, fleiss_kappa, gwet_ac, judged_by_gold, krippendorff_alpha, percent_agreement)
+from ..annotate.structured_agreement import box_agreement, box_votes, group_boxes, match_boxes, span_agreement, span_alpha
+from ..annotate.aggregate import *
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
@@ -39,6 +43,8 @@ from ..classify.imbalance import *
 from ..classify.slices import Slices, find_slices
 from ..classify.coverage import *
 from ..standards.check import *
+from ..standards.card import card, read_card, write_card
+from ..standards.croissant import compare_records, croissant_document, croissant_records, publish, to_croissant, validate_croissant
 
 # %% ../../nbs/973_data.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]

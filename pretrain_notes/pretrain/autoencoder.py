@@ -40,7 +40,7 @@ class Autoencoder(Objective):
     "Denoising autoencoder (Vincent et al. 2008): reconstruct the image from a damaged copy; a plain one with noise=0, mask=0"
     part_names = ('mse',)
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         noise:float=.5, # standard deviation of the noise, on normalized images; 0: none
         mask:float=.25 # share of pixels that are set to zero, at least 0 and below 1
     ):
@@ -111,7 +111,7 @@ class VAE(Autoencoder):
     "Variational autoencoder (Kingma and Welling 2014): reconstruct from a draw of a distribution that is kept near a prior"
     part_names = ('mse', 'kl')
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=16, # length of the latent vector
         beta:float=1. # weight of the KL divergence: 1 is the bound, less draws sharper, more ends in collapse
     ):

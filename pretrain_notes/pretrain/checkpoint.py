@@ -21,6 +21,7 @@ from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.tracker import TrackerCallback
 
 from ..base import DataError, digest
+from .encoders import named_parts, unwrapped
 from .weights import read_tensors, write_tensors
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #7e0cf42a
@@ -53,7 +54,7 @@ def _owners(learn):
         for stage in ('after_item', 'before_batch', 'after_batch'):
             for j, t in enumerate(getattr(getattr(dl, stage, None), 'fs', None) or []): yield f'loader {i} {stage} {j}', t
     yield from _callbacks(learn)
-    for n, m in learn.model.named_modules(): yield f'module {n}', m
+    for n, m in named_parts(learn.model): yield f'module {n}', m
 
 def _callbacks(learn):
     "(name, callback): numbered by class, so that another callback more or less does not matter"
@@ -135,16 +136,18 @@ def _state(learn, start):
     opt = learn.opt.state_dict()
     if 'hypers' in opt: opt['hypers'] = _hypers(learn.opt)
     scaler = getattr(learn, 'scaler', None)
-    return dict(model=dict(learn.model.state_dict()), opt=opt, grads=_grads(learn.model), train_iter=learn.train_iter,
+    model = unwrapped(learn.model)                                  # compiled or not, the names are the same
+    return dict(model=dict(model.state_dict()), opt=opt, grads=_grads(model), train_iter=learn.train_iter,
                 scaler=scaler.state_dict() if scaler is not None else None,
                 counters=_changed(_counters(learn), start), history=_history(getattr(learn, 'recorder', None)), random=_random_state(learn))
 
 # %% ../../nbs/390_pretrain.checkpoint.ipynb #b6287704
 def _set_state(learn, s, began, start):
     "Put the whole state back"
-    learn.model.load_state_dict(s['model'])
+    model = unwrapped(learn.model)
+    model.load_state_dict(s['model'])
     _set_opt(learn, s['opt'], s['began'] != began)
-    for n, p in learn.model.named_parameters():
+    for n, p in model.named_parameters():
         p.grad = None if n not in s['grads'] else torch.zeros_like(p) if s['grads'][n] is None else s['grads'][n].to(p.device, copy=True)
     learn.train_iter = s['train_iter']
     if s['scaler'] and getattr(learn, 'scaler', None) is not None: learn.scaler.load_state_dict(s['scaler'])
@@ -221,11 +224,12 @@ _keys = 'model opt grads train_iter scaler counters history random began'.split(
 
 def _identity(learn):
     "What must be the same for a checkpoint to be of this training"
-    shapes = [(n, list(t.shape)) for n, t in learn.model.state_dict().items() if torch.is_tensor(t)]
+    model = unwrapped(learn.model)
+    shapes = [(n, list(t.shape)) for n, t in model.state_dict().items() if torch.is_tensor(t)]
     train = learn.dls.train
     loss, x = learn.loss_func, getattr(train.dataset, 'x', None)
-    plain = {k: v for k, v in _numbers(learn.model).items() if k in signature(type(learn.model)).parameters}
-    return dict(model=digest(shapes), objective=type(learn.model).__name__, loss=getattr(loss, '__qualname__', type(loss).__name__),
+    plain = {k: v for k, v in _numbers(model).items() if k in signature(type(model)).parameters}
+    return dict(model=digest(shapes), objective=type(model).__name__, loss=getattr(loss, '__qualname__', type(loss).__name__),
         configuration=digest(plain), optimizer=type(learn.opt).__name__, epochs=learn.n_epoch, batches=len(train),
         samples=getattr(train, 'n', None), dataset=digest(x.cpu().numpy()) if torch.is_tensor(x) else None)
 
@@ -293,7 +297,7 @@ def _put_back(self:Checkpoint, f, *args):
 @patch
 def _sit_out(self:Checkpoint):
     "In epochs that are passed over nobody may take an untrained model for the best one"
-    self._put_back(self.model.load_state_dict, self.saved['model'])
+    self._put_back(unwrapped(self.model).load_state_dict, self.saved['model'])
     self.muted = [c for c in self.learn.cbs if isinstance(c, TrackerCallback)]
     for c in self.muted: c.run = False
 

@@ -32,7 +32,7 @@ def mlp_head(
 class TwoViews(Objective):
     "What objectives share that compare two views of each image: an encoder and a projector"
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=64 # length of a projection
     ): super().__init__(encoder); self.dim = dim
 
@@ -71,7 +71,7 @@ class SimCLR(TwoViews):
     "Contrastive learning of representations (Chen et al. 2020): two views of an image find each other"
     part_names = ('found',)
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=64, # length of a projection
         temperature:float=.2 # of the loss
     ): super().__init__(encoder, dim); self.temperature = temperature
@@ -99,7 +99,7 @@ class BarlowTwins(TwoViews):
     "Redundancy reduction (Zbontar et al. 2021): the same feature agrees in both views, different features say different things"
     part_names = 'invariance', 'redundancy'
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=128, # length of a projection; it needs more than SimCLR
         weight:float=2e-2 # of the redundancy; the paper's 0.005 is for 8192 features
     ): super().__init__(encoder, dim); self.weight = weight
@@ -124,7 +124,7 @@ class VICReg(TwoViews):
     "Variance, invariance, covariance (Bardes et al. 2022)"
     part_names = 'invariance', 'variance', 'covariance'
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=128, # length of a projection
         weights:tuple=(25., 25., 1.) # of invariance, variance and covariance
     ): super().__init__(encoder, dim); self.weights = weights
@@ -145,7 +145,7 @@ class BYOL(TwoViews):
     "Bootstrap your own latent (Grill et al. 2020): predict what a slow copy of the network says of the other view"
     part_names = ('agreement',)
     def __init__(self,
-        encoder='small', # images to features, or a name for `make_encoder`
+        encoder=None, # images to features, or a name for `make_encoder`; None: `default_encoder` for the size of the images
         dim:int=64, # length of a projection
         momentum:float=.99 # of the target, 0..1: the nearer to 1, the slower; `MomentumSchedule` raises it
     ): super().__init__(encoder, dim); self.momentum = momentum

@@ -27,7 +27,7 @@ class Objective(nn.Module):
     "A loss with an encoder that outlives it"
     part_names = ()                       # names of the parts of the loss, shown as metrics
     def __init__(self,
-        encoder='small' # a name for `make_encoder`, or a module that turns images into features; timm's and torchvision's lose their head
+        encoder=None # a name for `make_encoder`, or a module (timm's and torchvision's lose their head); None: `default_encoder`
     ):
         super().__init__()
         self._given, self.parts = [encoder], {}             # in a list: it becomes part of the module in `setup`
@@ -93,6 +93,11 @@ def pretrain_learner(
     **kw # for the `Learner`: `opt_func`, `wd`, ...
 )->Learner: # an ordinary fastai `Learner` whose model is the objective
     "A `Learner` that trains an objective; raises `DataError` where a batch has no target, for which fastai would train nothing"
+    if not hasattr(dls, 'one_batch'):
+        raise DataError(f'pretrain_learner takes loaders, not {type(dls).__name__}: '
+            'samples.dataloaders(label=None, views=2, augment=Augment())')
+    if not (isinstance(objective, nn.Module) and hasattr(objective, 'setup')):
+        raise DataError(f'pretrain_learner takes an objective such as SimCLR(), not {repr(objective)[:60]}')
     b = dls.one_batch()
     if len(b) <= dls.train.n_inp:
         raise DataError('the batches have no target, and fastai would silently train nothing: use samples.dataloaders(label=None)')

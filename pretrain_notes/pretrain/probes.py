@@ -20,7 +20,7 @@ from fastai.torch_core import set_seed
 from ..base import DataError, progress
 from ..batch.loaders import ImageTensors
 from ..markup import P, frame, look, to_html
-from .encoders import evaluating
+from .encoders import checked_encoder, evaluating
 from ..samples import Samples
 from ..stats import in_words, paired_points
 from ..parts import draw_labels
@@ -43,9 +43,10 @@ def loader_features(
 )->np.ndarray: # float32 (n, features)
     "Features of the images of a loader, in evaluation mode and 32 bits"
     out, have = [], 0
-    with evaluating(encoder.to(device or 'cpu')) as model:
+    with evaluating(checked_encoder(encoder).to(device or 'cpu')) as model:
+        kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)     # weights may be kept in 16 bits
         for b in dl:
-            out.append(model(b[0].as_subclass(torch.Tensor)).float().cpu())
+            out.append(model(b[0].as_subclass(torch.Tensor).to(kind)).float().cpu())
             have += len(out[-1])
             if n and have >= n: break
     return torch.cat(out)[:n].numpy()
@@ -228,7 +229,12 @@ def __repr__(self:PairedScores): return self.statement()
 
 @patch
 def _repr_html_(self:PairedScores):
-    return to_html(look, frame(self.table().join(self.differences()).astype(dict(pairs='Int64'))), P(self.statement()))
+    "Mean and spread, what was chosen where it differs, and the difference; `table()` and `differences()` have the rest"
+    t, d = self.table(), self.differences()
+    shown = t[['mean', 'sd', *(c for c in ('lr', 'head') if c in t and t[c].nunique() > 1)]].round(3)
+    spans = [f'{a:+.1f} to {b:+.1f}' for a, b in zip(d.low, d.high)]
+    told = d.assign(difference=d.difference.map('{:+.1f}'.format), **{'95 % interval': spans})[['difference', '95 % interval']]
+    return to_html(look, frame(shown.join(told).fillna('')), P(self.statement()))
 
 # %% ../../nbs/310_pretrain.probes.ipynb #3622666a
 def _plot_seeds(ax, r):
@@ -295,6 +301,9 @@ def compare_probes(
 )->PairedScores: # scores, table, differences, statement and figure
     "Probe several encoders on the same draws of labels, each draw with fresh random encoders"
     import pandas as pd
+    if not isinstance(arms, dict): raise DataError("compare_probes takes a dict first, such as {'random': lambda seed: make_encoder(), 'mine': encoder}")
+    for e in arms.values():
+        if isinstance(e, nn.Module) or hasattr(e, 'dls'): checked_encoder(e)
     fit_dl, score_dl = plain_loader(dls, train), plain_loader(dls, test)
     both = lambda e: (loader_features(e, fit_dl, dls.device), loader_features(e, score_dl, dls.device))
     fixed, rows = {a: both(e) for a, e in arms.items() if isinstance(e, nn.Module)}, []

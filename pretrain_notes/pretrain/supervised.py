@@ -171,7 +171,7 @@ class Supervised(Objective):
     part_names = ('accuracy',)
     def __init__(self,
         n_classes:int, # classes of the data that it is pretrained on
-        encoder='small', # a module that turns images into features, or a name for `make_encoder`
+        encoder=None, # a module that turns images into features, or a name for `make_encoder`; None: `default_encoder`
         smooth:float=0. # label smoothing, 0..1
     ): super().__init__(encoder); store_attr('n_classes,smooth')
 

@@ -18,7 +18,7 @@ from fastai.data.transforms import Normalize
 from fastai.learner import Learner
 
 from ..base import DataError, replacing, versions, write_json, write_text
-from .encoders import SmallEncoder, first_conv, make_encoder
+from .encoders import SmallEncoder, checked_encoder, first_conv, make_encoder, unwrapped
 from .probes import PairedScores
 from ..samples import Samples
 
@@ -79,7 +79,7 @@ def _same_outputs(a, b, c_in, sizes):
 # %% ../../nbs/380_pretrain.weights.ipynb #6410bfd2
 def _remade(recipe, encoder):
     "Whether a recipe makes this encoder: tensors and outputs are the same"
-    new, old = _build(recipe), deepcopy(encoder).cpu().eval()
+    new, old = _build(recipe), deepcopy(encoder).cpu().float().eval()              # in 32 bits, whatever it is kept in
     if _shapes(new.state_dict()) != _shapes(old.state_dict()): return False
     new.load_state_dict(old.state_dict())
     a = recipe['args']
@@ -143,6 +143,9 @@ def _loading_code(recipe, encoder):
     elif library == 'torchvision': code, load = _torchvision_code(recipe, encoder)
     elif library: code = 'import torch\n' + _small_code.format(**recipe['args'])
     else: code = f'encoder = ...     # a {recipe["architecture"]}: make it as its author did'
+    kinds = {t.dtype for t in encoder.parameters()}
+    if kinds == {torch.float16} or kinds == {torch.bfloat16}:
+        code += f'\n\nimport torch\n\nencoder.to({kinds.pop()})     # the weights were kept in 16 bits'
     return code + ("\n\nfrom safetensors.torch import load_file\nencoder.load_state_dict(load_file('model.safetensors'))" if load
         else '') + '\nencoder.eval()'
 
@@ -168,6 +171,10 @@ def _config(recipe, encoder, dls):
 def _line(v):
     "One line of text that Markdown and HTML leave alone"
     return re.sub(r'([|`*_\[\]<>\\])', r'\\\1', html.escape(' '.join(str(v).split()), quote=False))[:300]
+
+def _kinds_of(encoder):
+    "The types of the numbers that an encoder is made of"
+    return ' and '.join(sorted({str(p.dtype).removeprefix('torch.') for p in encoder.parameters()})) or 'no numbers'
 
 def _data_lines(data):
     "What the card says of the data"
@@ -200,7 +207,7 @@ def _card(recipe, encoder, config, about, data, probes, license):
     seen = config['pretrain_notes']
     lines = ['---', yaml.safe_dump(head, sort_keys=False).strip(), '---', '', f'# {_line(recipe["architecture"])}, pretrained', '',
              *(f'- {k}: {_line(v)}' for k, v in about.items() if v not in (None, '')), *_data_lines(data),
-             f'- parameters: {sum(p.numel() for p in encoder.parameters()):,}',
+             f'- parameters: {sum(p.numel() for p in encoder.parameters()):,}, {_kinds_of(encoder)}',
              f'- images: {" x ".join(map(str, seen["input_size"])) if "input_size" in seen else "*not stated*"}, values 0 to 1' +
              (f', minus {[round(v, 4) for v in seen["mean"]]}, divided by {[round(v, 4) for v in seen["std"]]}' if 'mean' in seen else ''),
              f'- made with: {made}', '', '## What the features are worth', '', *_probe_lines(probes), '', '## Loading', '',
@@ -208,10 +215,16 @@ def _card(recipe, encoder, config, about, data, probes, license):
              'or, with pretrain_notes installed, `load_encoder(folder)`.', '']
     return '\n'.join(lines)
 
+# %% ../../nbs/380_pretrain.weights.ipynb #w5b00001
+def _encoder_in(model):
+    "The encoder of what a Learner trained"
+    if isinstance(e := getattr(model, 'encoder', None), nn.Module): return e
+    raise DataError(f'a {type(model).__name__} has no encoder: give the module that turns images into features')
+
 # %% ../../nbs/380_pretrain.weights.ipynb #cf804e5e
 def save_encoder(
     folder, # where to; made if it is not there
-    encoder, # a module, or the `Learner` that pretrained it
+    encoder, # a module, or the `Learner` that pretrained it; a wrapper (`torch.compile`, `DataParallel`, ...) is left out
     dls=None, # loaders with the size and normalization it was trained with; those of the Learner
     data:Samples=None, # what it was pretrained on, for the card
     probes=None, # `PairedScores` of `compare_probes`, or a dict of figures
@@ -220,10 +233,12 @@ def save_encoder(
     license:str=None # of the weights, as the Hub spells it: 'mit', 'apache-2.0', ...
 )->Path: # the folder, with model.safetensors, config.json and README.md
     "An encoder as a folder for timm, PyTorch and the Hugging Face Hub"
+    if isinstance(folder, (nn.Module, Learner)): raise DataError('save_encoder(folder, encoder): the folder comes first')
     if isinstance(encoder, Learner):
-        learn, encoder = encoder, encoder.model.encoder
-        dls, objective = dls or learn.dls, objective or type(learn.model).__name__
+        learn, model = encoder, unwrapped(encoder.model)
+        encoder, dls, objective = _encoder_in(model), dls or learn.dls, objective or type(model).__name__
         epochs = epochs or len(getattr(learn.recorder, 'values', []))
+    encoder = unwrapped(checked_encoder(encoder))
     folder, recipe = Path(folder), _recipe_of(encoder)
     config = _config(recipe, encoder, dls)
     card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs), data, probes, license)
@@ -272,6 +287,7 @@ def _check_shapes(encoder, tensors, arch):
     raise DataError(f'the weights are not those of {arch}: {at} is {have.get(at, "missing")} in the file and {want.get(at, "missing")} in '
                     f'the model ({len(wrong)} differ)')
 
+# %% ../../nbs/380_pretrain.weights.ipynb #w5b00002
 def _made(recipe):
     "An encoder by a recipe that came from elsewhere"
     known = dict(timm='timm', torchvision='torchvision', pretrain_notes='small')
@@ -281,22 +297,54 @@ def _made(recipe):
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError, ArithmeticError) as e:
         raise DataError(f'{recipe["architecture"]} cannot be made from config.json: {e}') from None
 
+# %% ../../nbs/380_pretrain.weights.ipynb #w5b00004
+def _plain_names(tensors, want):
+    "Tensors without the prefixes of wrappers, where the model has no such names"
+    if set(tensors) == set(want): return tensors
+    bare = {n.replace('_orig_mod.', '').replace('_checkpoint_wrapped_module.', ''): t for n, t in tensors.items()}
+    while bare and not set(bare) & set(want) and all(n.startswith('module.') for n in bare if n != 'n_averaged'):
+        bare = {n.removeprefix('module.'): t for n, t in bare.items() if n != 'n_averaged'}
+    return bare if len(bare) >= len(tensors) - 1 else tensors
+
+def _with_shared(encoder, tensors):
+    "Tensors, with those that the file holds once and the model uses under several names"
+    same = {}
+    for n, t in encoder.state_dict(keep_vars=True).items(): same.setdefault(id(t), []).append(n)
+    twins = {n: tensors[m] for names in same.values() for n in names for m in names if n not in tensors and m in tensors}
+    return tensors | twins
+
+def _fitted(encoder, tensors, arch):
+    "The tensors under the names of the encoder; raises `DataError` where they are not its own"
+    tensors = _with_shared(encoder, _plain_names(tensors, encoder.state_dict()))
+    _check_shapes(encoder, tensors, arch)
+    return tensors
+
+def _set_kinds(encoder, tensors):
+    "Give weights and buffers the type that they were saved in; raises `DataError` where a number became another kind of thing"
+    for n, t in encoder.state_dict(keep_vars=True).items():
+        if t.is_floating_point() != tensors[n].is_floating_point() or t.is_complex() != tensors[n].is_complex():
+            raise DataError(f'{n} is {tensors[n].dtype} in the file and {t.dtype} in the model')
+        if t.dtype != tensors[n].dtype: t.data = t.data.to(tensors[n].dtype)
+
 # %% ../../nbs/380_pretrain.weights.ipynb #51de3b56
 def load_encoder(
     folder, # written by `save_encoder`, or a folder of timm's
-    into:nn.Module=None # a module that takes the weights; None: it is made by name
+    into:nn.Module=None # a module that takes the weights, and their type (float16, ...); None: it is made by name
 )->nn.Module: # in evaluation mode
     "An encoder from a folder, without running anything from it; raises `DataError` where it is not what it says"
     folder = Path(folder)
+    if not folder.exists():
+        raise DataError(f'there is no file or folder {folder.name}: give a folder that save_encoder wrote (by name: make_encoder)')
     if not folder.is_dir():
         read_tensors(folder); raise DataError(f'{folder.name} is a file: give the folder with config.json and model.safetensors')
     if not (folder/'model.safetensors').exists() and (p := next((p for p in folder.iterdir()
         if p.suffix in ('.pth', '.pt', '.bin', '.pkl', '.ckpt')), None)): read_tensors(p)
     recipe, (tensors, _) = _read_config(_inside(folder, 'config.json')), read_tensors(_inside(folder, 'model.safetensors'))
     if into is None:
-        with torch.device('meta'): _check_shapes(_made(recipe), tensors, recipe['architecture'])
+        with torch.device('meta'): _fitted(_made(recipe), tensors, recipe['architecture'])
         into = _made(recipe)
         into.recipe = recipe
-    _check_shapes(into, tensors, recipe['architecture'])
-    into.load_state_dict(tensors)
+    tensors = _fitted(unwrapped(into), tensors, recipe['architecture'])
+    _set_kinds(unwrapped(into), tensors)
+    unwrapped(into).load_state_dict(tensors)
     return into.eval()

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base import DataError, digest, file_digest, write_json, write_text
+from ..base import DataError, digest, file_digest, plural, write_json, write_text
 from ..samples import Samples, read_manifest
 from .check import Report, check
-from .rules import Context, plural, read_text, repeats, severities
+from .rules import Context, read_text, repeats, severities
 from .checks_docs import read_front_matter, spdx
 
 # %% ../../nbs/650_standards.card.ipynb #c78ad1da
@@ -213,6 +213,7 @@ def write_card(
     report:Report=None # what a check found; None: the profile 'publish' is run
 )->Path: # the README.md
     "Write the card of a saved data set, and enter it into the manifest"
+    if isinstance(path, Samples): raise DataError('write_card(path, samples): the folder of the saved data set comes first')
     path = Path(path)
     samples = Samples.load(path) if samples is None else samples
     size = sum(p.stat().st_size for p in (path/'data').glob('*.parquet'))

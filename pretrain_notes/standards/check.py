@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from fastcore.basics import patch, store_attr
 
 from ..markup import B, Br, Code, css, Details, Div, Li, look, P, Q, sheet, shorten, Small, Span, Summary, table, thumbnail, to_html, Ul
-from ..base import DataError, did_you_mean, digest, progress, write_json
+from ..base import DataError, did_you_mean, digest, plural, progress, write_json
 from ..samples import Samples
 from ..media import read_image, to_mode
-from .rules import Context, Finding, all_rules, plural, profiles, repeats, run_rule, severities
+from .rules import Context, Finding, all_rules, profiles, repeats, run_rule, severities
 
 # %% ../../nbs/640_standards.check.ipynb #b8b914d5
 class Report:
@@ -41,6 +41,12 @@ class Report:
     def passed(self): return [r.id for r, fs, why in self.results if not fs and not why]
     @property
     def not_applicable(self): return {r.id: why for r, _, why in self.results if why}
+    @property
+    def reasons(self): # {why: ids of the rules}
+        "The rules that did not apply, by the reason"
+        by = {}
+        for r, why in self.not_applicable.items(): by.setdefault(why, []).append(r)
+        return by
     @property
     def ok(self): return not self.errors
 
@@ -111,12 +117,18 @@ def _evidence(self:Report, f, n=4):
     if ids: ids[-1] = ids[-1][:1]
     return shown, ids, f' and {f.total - n:,} more' * (f.total > n)
 
-@patch
-def __repr__(self:Report):
+@patch(as_prop=True)
+def summary(self:Report):
+    "The report in one line"
     n, found = self.counts, len({f.rule for f in self.findings})
     what = ', '.join(plural(k, name) for name, k in n.items() if k and name != 'info') or 'nothing wrong'
     return (f'{self.ctx.name}: {what} · {plural(len(self.results), "rule")} ({self.profile}): {found} found something, '
             f'{len(self.passed)} passed, {len(self.not_applicable)} not applicable')
+
+# %% ../../nbs/640_standards.check.ipynb #c6400002
+@patch
+def __repr__(self:Report):
+    return '\n'.join([self.summary, *(f'- not applicable, {why}: {", ".join(ids)}' for why, ids in self.reasons.items())])
 
 # %% ../../nbs/640_standards.check.ipynb #0e736d32
 @patch
@@ -131,13 +143,13 @@ def _row(self:Report, f):
 # %% ../../nbs/640_standards.check.ipynb #c3b80834
 @patch
 def _repr_html_(self:Report):
-    "The findings as a table, then what passed and what did not apply"
+    "The findings as a table, then what passed, and what did not apply and why"
     head = ('', 'Rule', 'Found', 'Evidence', 'What to do')
     found = table(map(self._row, self.findings), head, 'pn-t pn-r') if self.findings else None
-    titles = {r.id: r.title for r, _, _ in self.results}
-    na = [Li(B(r), f' {titles[r]}: {shorten(why, 200)}') for r, why in self.not_applicable.items()]
-    return to_html(look, _style, P(repr(self)), found, P(Small(f'Passed: {", ".join(self.passed) or "none"}')),
-        Details(Summary(f'Not applicable: {len(na)}'), Ul(na), cls='pn-na') if na else None)
+    na = [Li(shorten(why, 200), ': ', B(', '.join(ids))) for why, ids in self.reasons.items()]
+    titles = [Li(B(r.id), ' ', r.title) for r, _, why in self.results if why]
+    return to_html(look, _style, P(self.summary), found, P(Small(f'Passed: {", ".join(self.passed) or "none"}')),
+        (P(Small('Did not apply:')), Ul(na), Details(Summary('What these rules ask'), Ul(titles), cls='pn-na')) if na else None)
 
 # %% ../../nbs/640_standards.check.ipynb #483eae05
 class Planter:

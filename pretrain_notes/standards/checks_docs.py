@@ -15,8 +15,8 @@ from difflib import get_close_matches
 import numpy as np
 from fastcore.basics import patch
 
-from ..base import DataError, inside, load_yaml
-from .rules import Context, NotApplicable, as_list, dicts, is_date, plural, read_text, rule, walk
+from ..base import DataError, inside, load_yaml, plural
+from .rules import Context, NotApplicable, as_list, dicts, is_date, read_text, rule, walk
 
 # %% ../../nbs/618_standards.checks_docs.ipynb #619ad30d
 required = ('name', 'description', 'license', 'url', 'creator', 'datePublished')   # Croissant 1.1, "Required"; and conformsTo, in the file
@@ -33,7 +33,7 @@ def _described(d, keys, where):
             evidence=[f'{where}.{k}'])
 
 # %% ../../nbs/618_standards.checks_docs.ipynb #3afe7152
-@rule('PN101', 'E', title='The description says what it must', needs=['info'], hint='add the keys to samples.info',
+@rule('PN101', 'E', title='The description says what it must', needs=['info'], hint='add the keys to `samples.info`',
       source='Croissant 1.1, Required')
 def _complete_description(ctx):
     yield from _described(ctx.info, required, 'info')
@@ -80,7 +80,8 @@ def _no_spdx(v, where, evidence):
     except DataError as e: yield dict(where=where, message=str(e), value=str(v)[:60], evidence=evidence)
 
 @rule('PN102', 'E', title='The license is an SPDX expression', needs=['info'],
-      hint='write it as at https://spdx.org/licenses, e.g. CC-BY-4.0', source='SPDX 2.3 Annex D; license-expression')
+      hint='write it as at https://spdx.org/licenses, for example CC-BY-4.0, into `samples.info`',
+      source='SPDX 2.3 Annex D; license-expression')
 def _valid_license(ctx):
     where, linked = 'info.license', ctx.info.get('license_link') or ctx.info.get('license_text')
     for v in filter(None, as_list(ctx.info.get('license'))):
@@ -122,7 +123,8 @@ def _near(k, known):
     return f' - did you mean {next(n for n in known if n.lower() == close[0])!r}?' if close else ''
 
 @rule('PN103', 'W', title='The description uses known names', needs=['info'],
-      hint='correct the name, or give your own a prefix (lab:microscope)', source='schema.org Dataset; Croissant 1.1; Croissant RAI 1.0')
+      hint='correct the name in `samples.info`, or give your own a prefix (lab:microscope)',
+      source='schema.org Dataset; Croissant 1.1; Croissant RAI 1.0')
 def _known_names(ctx):
     known = {*_dataset, *rai, *_info}
     for k in _unknown(ctx.info, known): yield dict(where=f'info.{k}', evidence=[f'info.{k}'], value=k[:60],
@@ -171,7 +173,7 @@ def _miscounted(d, real, vocab, size):
     if size is not None and (n := d.get('download_size')) not in (None, size): yield f'{n} bytes stated, {size} there', size, n
 
 # %% ../../nbs/618_standards.checks_docs.ipynb #c812ac3b
-@rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again',
+@rule('PN312', 'E', title='Stated counts equal the data', hint='write the card again with `write_card`',
       source='Hugging Face dataset_info; TFDV DATASET_LOW_NUM_EXAMPLES')
 def _stated_counts(ctx):
     told = {'info.dataset_info': ctx.info.get('dataset_info'), 'README.md': ctx.card.get('dataset_info')}
@@ -187,7 +189,7 @@ def _stated_counts(ctx):
 
 # %% ../../nbs/618_standards.checks_docs.ipynb #db67f3c9
 @rule('PN401', 'W', title='How the data was collected is stated', needs=['info'],
-      hint='say it in info: dataCollection, dataCollectionType, dataCollectionTimeframe', source='Croissant RAI 1.0')
+      hint='say it in `samples.info`: dataCollection, dataCollectionType, dataCollectionTimeframe', source='Croissant RAI 1.0')
 def _collection(ctx):
     missing = [k for k in ('dataCollection', 'dataCollectionType', 'dataCollectionTimeframe') if not ctx.says(k)]
     if missing: yield dict(where='info', message=f'there is no {", ".join(missing)}', evidence=[f'info.{k}' for k in missing],
@@ -198,7 +200,7 @@ def _records(ctx): return [(f'steps[{i}] {r.get("name", "")}'.strip(), r) for i,
     if isinstance(r := getattr(s, 'record', s), dict)]
 
 @rule('PN501', 'E', title='Each step names its parents, code, parameters and seed', needs=['steps'],
-      hint='run it through pretrain_notes.steps.step', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
+      hint='make the function a `step`, which writes them down', source='Croissant 1.1 Provenance (W3C PROV); SPDX dataPreprocessing')
 def _provenance(ctx):
     for where, r in _records(ctx):
         missing = [k for k in ('name', 'key', 'source', 'parameters', 'used', 'generated') if k not in r]
@@ -207,7 +209,8 @@ def _provenance(ctx):
             threshold=6)
 
 # %% ../../nbs/618_standards.checks_docs.ipynb #e6ad158c
-@rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'], hint='remove rows with samples.drop_rows(mask, reason=...)',
+@rule('PN502', 'W', title='Each removed row has a reason', needs=['steps'],
+      hint='remove rows with `samples.drop_rows`, which takes a `reason=`',
       source='datatrove exclusion_writer; ChenghaoMou/text-dedup#96')
 def _removed_rows(ctx):
     for where, r in _records(ctx):
@@ -218,7 +221,8 @@ def _removed_rows(ctx):
         if n_in - n_out > named: yield dict(where=where, message=f'{plural(n_in - n_out, "row")} gone, {named} with a reason',
             evidence=[where], value=named, threshold=n_in - n_out)
 
-@rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'], hint='split first, fit on train alone',
+@rule('PN503', 'E', title='The split is made before anything is fitted', needs=['steps'],
+      hint='split first with `samples.split`, then fit on the train part of `samples.by_split` alone',
       source='deepchecks train-test validation')
 def _split_first(ctx):
     fitted = [(w, r) for w, r in _records(ctx) if r.get('fitted')]

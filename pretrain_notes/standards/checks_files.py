@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from fastcore.basics import patch
 
-from ..base import DataError, did_you_mean, digest, file_digest, inside
+from ..base import DataError, did_you_mean, digest, file_digest, inside, plural
 from ..media import read_audio, read_image
-from .rules import Context, as_list, dicts, plural, rule, walk
+from .rules import Context, as_list, dicts, rule, walk
 
 # %% ../../nbs/616_standards.checks_files.ipynb #12d3e30a
 def _raw_texts(ctx, c):
@@ -31,7 +31,8 @@ def _is_utf8(b):
     try: return b.decode() is not None
     except UnicodeDecodeError: return False
 
-@rule('PN110', 'E', 'text', title='Text is clean UTF-8', needs=['text'], hint='decode the source again, with its real encoding',
+@rule('PN110', 'E', 'text', title='Text is clean UTF-8', needs=['text'],
+      hint='read the source again in its real encoding, for example with `Samples.from_pandas`',
       source='frictionless encoding-error')
 def _clean_text(ctx):
     marks = {'a byte-order mark': b'\xef\xbb\xbf', 'NUL': b'\0', 'U+FFFD': '\ufffd'.encode()}
@@ -59,7 +60,8 @@ def _undecodable(kind, r):
     return ''
 
 # %% ../../nbs/616_standards.checks_files.ipynb #32be9304
-@rule('PN111', 'E', 'media', title='Every image and sound decodes', needs=['media'], hint='re-encode or drop the file',
+@rule('PN111', 'E', 'media', title='Every image and sound decodes', needs=['media'],
+      hint='re-encode the file, or drop the row with `samples.drop_rows`',
       source='datatrove mime_filter; TFDV LOW_SUPPORTED_IMAGE_FRACTION')
 def _decodes(ctx):
     rows = [r or {} for r in ctx.column(ctx.media)]
@@ -76,7 +78,7 @@ def _decodes(ctx):
 
 # %% ../../nbs/616_standards.checks_files.ipynb #6cdd6aae
 @rule('PN113', 'W', title='Nothing was refused while reading', needs=['quarantined'],
-      hint='see samples.quarantined; repair or remove the source', source='frictionless extra-cell, missing-cell, encoding-error')
+      hint='look at `samples.quarantined`; repair or remove the source', source='frictionless extra-cell, missing-cell, encoding-error')
 def _refused(ctx):
     qs = [q if isinstance(q, dict) else {} for q in ctx.quarantined]
     if not qs: return
@@ -87,7 +89,7 @@ def _refused(ctx):
 
 # %% ../../nbs/616_standards.checks_files.ipynb #c1300955
 @rule('PN601', 'E', title='A manifest lists every file with size and digest', needs=['folder'],
-      hint='write the folder again with publish() or Samples.save()', source='frictionless hash-count, byte-count; Croissant sha256')
+      hint='write the folder again with `publish` or `samples.save`', source='frictionless hash-count, byte-count; Croissant sha256')
 def _manifest(ctx):
     m = ctx.manifest
     if ctx.manifest_error: yield dict(where='manifest.json', message=ctx.manifest_error, evidence=['manifest.json']); return
@@ -124,14 +126,15 @@ def file_problem(self:Context,
 
 # %% ../../nbs/616_standards.checks_files.ipynb #45427740
 @rule('PN105', 'E', title='Listed files are there, inside the folder, unchanged', needs=['folder'],
-      hint='restore the file, or write the data set again', source='Croissant 1.1 Checksums; path traversal: CWE-22')
+      hint='restore the file, or write the data set again with `publish` or `samples.save`',
+      source='Croissant 1.1 Checksums; path traversal: CWE-22')
 def _listed_files(ctx):
     for where, rel, sha in ctx.listed():
         if why := ctx.file_problem(rel, sha): yield dict(where=where, message=f'{rel[:80]!r} {why}', evidence=[rel])
 
 # %% ../../nbs/616_standards.checks_files.ipynb #f06aeab0
 @rule('PN106', 'E', title='Every pattern matches a file, every data file is described', needs=['folder', 'croissant'],
-      hint='correct the pattern', source='Croissant 1.1 FileSet')
+      hint='describe the folder again with `to_croissant`, or correct the pattern', source='Croissant 1.1 FileSet')
 def _file_sets(ctx):
     files, seen = [f for f in ctx.files if f not in ('croissant.json', 'manifest.json')], set()
     for path, d in walk(ctx.croissant):

@@ -13,7 +13,8 @@ import ipaddress, re
 import numpy as np
 from fastcore.basics import patch
 
-from .rules import Context, NotApplicable, as_list, is_text, plural, rule
+from .rules import Context, NotApplicable, as_list, is_text, rule
+from ..base import plural
 
 # %% ../../nbs/620_standards.checks_privacy.ipynb #d4812206
 _email = re.compile(r'(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@'
@@ -60,11 +61,13 @@ def _addresses(ctx, find, one, many):
         if n.any(): yield dict(where=c, evidence=ctx.at(n > 0), value=int(n.sum()), threshold=0,
             message=f'{plural(int(n.sum()), one, many)} in {plural(int((n > 0).sum()), "row")}')
 
-@rule('PN701', 'W', 'text', title='No e-mail addresses', hint='mask them, or say so in personalSensitiveInformation',
+@rule('PN701', 'W', 'text', title='No e-mail addresses',
+      hint='mask them with `samples.with_column`, or say so in `samples.info` under personalSensitiveInformation',
       source='datatrove PIIFormatter, with look-arounds instead of \\b')
 def _emails(ctx): yield from _addresses(ctx, find_emails, 'e-mail address', 'e-mail addresses')
 
-@rule('PN702', 'W', 'text', title='No public IP addresses', hint='mask them, or say so in personalSensitiveInformation',
+@rule('PN702', 'W', 'text', title='No public IP addresses',
+      hint='mask them with `samples.with_column`, or say so in `samples.info` under personalSensitiveInformation',
       source='datatrove public_ip_validator')
 def _ips(ctx): yield from _addresses(ctx, find_ips, 'public IP address', 'public IP addresses')
 
@@ -73,7 +76,7 @@ _says_none = re.compile(r'\s*(?:none|no|false|n/?a|not? (?:any )?personal\b.{0,2
                         r'无|没有.{0,50}|不含.{0,50})\s*\.?\s*', re.S | re.I)
 
 @rule('PN709', 'E', title='Personal data is declared, and truly', needs=['info'],
-      hint="say in info['personalSensitiveInformation'] what personal data there is, or 'none'",
+      hint="say in `samples.info` under personalSensitiveInformation what personal data there is, or 'none'",
       source='Croissant RAI personalSensitiveInformation; SPDX Dataset hasSensitivePersonalInformation')
 def _personal_data(ctx):
     said = ctx.says('personalSensitiveInformation') or ctx.info.get('hasSensitivePersonalInformation')

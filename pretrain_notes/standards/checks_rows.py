@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch
 
-from ..base import DataError, did_you_mean, inside
+from ..base import DataError, did_you_mean, inside, plural
 from ..samples import own_columns
-from .rules import Context, plural, repeats, rule, walk
+from .rules import Context, repeats, rule, walk
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #17bfa281
-@rule('PN202', 'W', title='No record stands twice', hint='keep the first of each',
+@rule('PN202', 'W', title='No record stands twice', hint='keep the first of each with `samples.drop_rows`',
       source='data-linter DuplicateExample; frictionless duplicate-row; ODCS duplicateValues')
 def _duplicates(ctx):
     idx = repeats(ctx.keys)
@@ -28,7 +28,7 @@ def _duplicates(ctx):
         message=f'{plural(n, "record")} more than once, in {len(idx):,} rows')
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #d6f44e21
-@rule('PN301', 'E', title='A key is unique', hint='drop the repeats, or declare another key',
+@rule('PN301', 'E', title='A key is unique', hint='drop the repeats with `samples.drop_rows`, or declare another key in `samples.info`',
       source='frictionless primary-key, unique-error; Croissant `key`')
 def _unique_keys(ctx):
     for name in {'id': 1, **{c: u for c, u in ctx.declared('unique').items() if u}}:
@@ -67,7 +67,8 @@ def exists(self:Context,
     try: return self.root is not None and inside(self.root, str(rel)).is_file()
     except (DataError, OSError, ValueError): return False
 
-@rule('PN302', 'E', title='What a row refers to is there', hint='embed the file, or correct the reference',
+@rule('PN302', 'E', title='What a row refers to is there',
+      hint='embed the file, as `Samples.from_folder` does, or correct the reference with `samples.with_column`',
       source='frictionless foreign-key; Croissant references')
 def _references(ctx):
     for where, message, ids in (*_dangling_columns(ctx), *_dangling_ids(ctx)):
@@ -75,7 +76,7 @@ def _references(ctx):
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #d685024d
 @rule('PN201', 'E', 'table', title='Required values are there',
-      hint="label or drop the rows, or declare in info['schema'] that it is not required",
+      hint='label the rows (`samples.with_labels`), drop them (`samples.drop_rows`), or declare in `samples.info` that it is not required',
       source='ODCS nullValues; Great Expectations expect_column_values_to_not_be_null; frictionless required')
 def _missing_values(ctx):
     need = {'label': True} | ctx.declared('required')
@@ -85,7 +86,8 @@ def _missing_values(ctx):
             message=f'{int(null.sum()):,} of {len(ctx):,} values missing')
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #ff3c6b62
-@rule('PN216', 'W', title='No record is empty, no column constant', hint='drop it',
+@rule('PN216', 'W', title='No record is empty, no column constant',
+      hint='drop the rows with `samples.drop_rows`, or the column with `samples.drop`',
       source='data-linter EmptyExample; deepchecks is_single_value')
 def _empty(ctx):
     bad = ctx.keys < 0

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, plural
 from ..samples import own_columns
-from .rules import NotApplicable, is_date, is_text, plural, rule, walk
+from .rules import NotApplicable, is_date, is_text, rule, walk
 
 # %% ../../nbs/614_standards.checks_schema.ipynb #0f08f771
 def _declared_names(ctx):
@@ -27,7 +27,8 @@ def _declared_names(ctx):
     taken = {d['column'] for _, d in walk(ctx.croissant) if isinstance(d.get('column'), str)}
     if taken: yield 'croissant.json', taken, set()
 
-@rule('PN107', 'E', 'table', title='The columns are those declared', hint='rename or declare the column',
+@rule('PN107', 'E', 'table', title='The columns are those declared',
+      hint='drop the column with `samples.drop`, or declare it in `samples.info`',
       source='frictionless blank-label, duplicate-label, missing-label, extra-label; TFDV SCHEMA_NEW_COLUMN')
 def _declared_columns(ctx):
     names = ctx.table.column_names
@@ -62,7 +63,8 @@ def _mistyped(col, kind):
 
 # %% ../../nbs/614_standards.checks_schema.ipynb #70d94489
 @rule('PN108', 'E', 'table', title='Every value has its declared type', needs=['schema'],
-      hint='cast the column, or declare the wider type', source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
+      hint='cast the column with `samples.with_column`, or declare the wider type in `samples.info`',
+      source='frictionless type-error; TFDV INT_TYPE_NOT_STRING')
 def _declared_types(ctx):
     types = {c: str(t) for c, t in ctx.declared('type').items()}
     if not types: raise NotApplicable('no declared column has a type')
@@ -94,7 +96,8 @@ def _offends(col, name, limit):
 
 # %% ../../nbs/614_standards.checks_schema.ipynb #8d02a66d
 @rule('PN214', 'W', 'table', title='Every value is in its declared range', needs=['schema'],
-      hint='correct the values, or widen the declaration', source='frictionless constraint-error; ODCS invalidValues; pandera Check')
+      hint='correct the values with `samples.with_column`, or widen the declaration in `samples.info`',
+      source='frictionless constraint-error; ODCS invalidValues; pandera Check')
 def _declared_ranges(ctx):
     limits = [(c, n, v) for n in ('minimum', 'maximum', 'enum', 'pattern') for c, v in ctx.declared(n).items()
               if c != 'label' or n != 'enum']

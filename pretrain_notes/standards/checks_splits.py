@@ -12,12 +12,12 @@ from collections import Counter
 
 import numpy as np
 
-from ..base import did_you_mean
-from .rules import NotApplicable, max_evidence, plural, repeats, rule
+from ..base import did_you_mean, plural
+from .rules import NotApplicable, max_evidence, repeats, rule
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #6ad43fc2
 @rule('PN303', 'E', title='No record stands in two splits', needs=['split'],
-      hint='drop it from train, or split again with samples.split()',
+      hint='drop it from train with `samples.drop_rows`, or deal anew with `samples.split`',
       source='deepchecks train_test_samples_mix; huggingface/dataset-viewer#2994')
 def _leaked_records(ctx):
     idx = repeats(ctx.keys, ctx.splits)
@@ -30,7 +30,7 @@ def _leaked_records(ctx):
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #f702b074
 @rule('PN304', 'E', title='No group stands in two splits', profile='labeled', needs=['split'],
-      hint='split again with samples.split(): it keeps groups together', source='deepchecks index_leakage')
+      hint='deal anew with `samples.split`: it keeps groups together', source='deepchecks index_leakage')
 def _leaked_groups(ctx):
     names = [n for n in ('group', 'parent_id') if n in ctx.table.column_names]
     if not names: raise NotApplicable('there is no column `group` or `parent_id`')
@@ -58,7 +58,8 @@ def _outside(ctx, names, bad):
         message=f'{str(first)[:60]!r} is not one of the {plural(len(names), "class", "classes")}' + hint)
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #b6d6df44
-@rule('PN305', 'E', title='Every label is one of the declared classes', needs=['label'], hint='correct the label, or declare the class',
+@rule('PN305', 'E', title='Every label is one of the declared classes', needs=['label'],
+      hint='correct the label with `samples.with_column`, or declare the class in its `feature=`',
       source='TFDV ENUM_TYPE_UNEXPECTED_STRING_VALUES; deepchecks new_label_train_test')
 def _unknown_labels(ctx):
     names, codes = _codes(ctx)
@@ -73,7 +74,8 @@ def _unknown_labels(ctx):
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #1624c1cc
 @rule('PN306', 'W', title='Equal inputs have equal labels', profile='labeled', needs=['label'],
-      hint='look at them and decide on one label, or drop both', source='deepchecks conflicting_labels')
+      hint='look at them with `find_label_conflicts` and decide on one label, or drop both with `samples.drop_rows`',
+      source='deepchecks conflicting_labels')
 def _conflicting_labels(ctx):
     _, codes = _codes(ctx)
     idx = repeats(np.where(codes == -1, -1, ctx.keys), codes)
@@ -81,7 +83,7 @@ def _conflicting_labels(ctx):
                             message=f'{plural(len(np.unique(ctx.keys[idx])), "record")} with more than one label')
 
 @rule('PN308', 'I', title='No class is rare', profile='labeled', needs=['label'],
-      hint='collect more of it, or resample; accuracy will not tell you',
+      hint='collect more of it, or weigh it: `imbalance_remedies`; accuracy will not tell you',
       source='cleanlab Datalab class_imbalance: rarest share under 0.1 of an even share')
 def _imbalance(ctx, floor=.1):
     names, codes = _codes(ctx)

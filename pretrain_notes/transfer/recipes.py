@@ -24,7 +24,7 @@ from fastai.torch_core import params, set_seed
 
 from ..base import DataError
 from ..batch.loaders import ImageTensors
-from ..pretrain.encoders import encoder_for, n_features
+from ..pretrain.encoders import encoder_for, n_features, unwrapped
 from ..pretrain.objective import StopOnNaN
 from ..parts import draw_labels
 from ..pretrain.probes import fit_linear_probe, loader_features
@@ -41,15 +41,16 @@ class Classifier(nn.Module):
 
 def encoder_learner(
     dls:DataLoaders, # labeled, from `samples.dataloaders(...)`
-    encoder='small', # images to features, copied and without its head; or a name for `make_encoder`
+    encoder=None, # images to features, copied and without its head; or a name for `make_encoder`; None: `default_encoder`
     metrics=accuracy, # for the `Learner`
     cbs=None, # fastai callbacks
     **kw # for the `Learner`
 )->Learner: # parameter groups: encoder, head
     "A `Learner` that classifies with an encoder; raises `DataError` where the loaders have no classes or the images do not fit"
+    if not hasattr(dls, 'one_batch'): raise DataError(f'encoder_learner takes loaders, not {type(dls).__name__}: samples.dataloaders()')
     if not getattr(dls, 'c', 0): raise DataError('these loaders have no classes: make them from labeled samples, with label="label"')
     x = dls.one_batch()[0]
-    encoder = encoder_for(encoder if isinstance(encoder, str) else deepcopy(encoder), x)
+    encoder = encoder_for(deepcopy(unwrapped(encoder)) if isinstance(encoder, nn.Module) else encoder, x)
     return Learner(dls, Classifier(encoder, n_features(encoder, x), dls.c), metrics=metrics, cbs=[StopOnNaN(), *L(cbs)],
         splitter=lambda m: [params(m.encoder), params(m.head)], **(dict(loss_func=CrossEntropyLossFlat()) | kw))
 

@@ -8,40 +8,14 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/vision.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/970_vision.all.ipynb #68a3c0f7
-from fastai.vision.all import *
-from ..base import *
-from ..media import *
-from ..parts import *
-from ..samples import *
-from ..readers import *
-from ..steps import *
-from ..stats import *
+import warnings
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
+    from fastai.vision.all import *
+from ..data.all import *
 from ..batch.loaders import *
-from ..datasets import *
 from ..batch.augment import *
 from ..batch.stream import *
-from ..annotate.tasks import *
-from ..annotate.store import *
-from ..annotate.backup import *
-from ..annotate.team import *
-from ..annotate.join import *
-from ..annotate.order import disagreement, rows_in_order
-from ..annotate.widgets import *
-from ..annotate.bias import *
-from ..annotate.formats import read_labels, write_labels
-from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
-from ..annotate.issues import *
-from ..annotate.structured_issues import *
-from ..annotate.simulate import *
-from ..classify.scores import *
-from ..classify.preflight import DataWarning, preflight, preparation
-from ..classify.nets import *
-from ..classify.compare import Comparison, classifiers, compare_classifiers
-from ..classify.saving import *
-from ..classify.imbalance import *
-from ..classify.slices import Slices, find_slices
-from ..classify.coverage import *
 from ..pretrain.encoders import *
 from ..pretrain.objective import *
 from ..pretrain.probes import *
@@ -56,7 +30,6 @@ from ..pretrain.checkpoint import *
 from ..transfer.recipes import *
 from ..transfer.compare import *
 from ..transfer.curves import *
-from ..standards.check import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
