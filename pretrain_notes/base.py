@@ -10,6 +10,7 @@ __all__ = ['DataError', 'did_you_mean', 'some', 'digest', 'normalize_text', 'rep
 
 # %% ../nbs/000_base.ipynb #3a4a8091
 import json, os, re, shutil, sys, unicodedata
+from collections import Counter
 from contextlib import contextmanager
 from difflib import get_close_matches
 from hashlib import sha256
@@ -175,11 +176,17 @@ def inside(
 # %% ../nbs/000_base.ipynb #146b4c32
 def load_yaml(
     text:str, # YAML
-    where:str='the text' # what to call it in an error
+    where:str='the text', # what to call it in an error
+    as_text:bool=False # True: `no`, `007`, `12:30` and `null` stay texts as they are written, and no key may stand twice
 ): # what it holds: dictionaries, lists, texts, numbers
     "Plain YAML without aliases and without Python objects; raises `DataError` with the line"
     import yaml
     class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {} if as_text else yaml.SafeLoader.yaml_implicit_resolvers
+        def construct_mapping(self, node, deep=False):
+            twice = [k for k, n in Counter(k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)).items() if n > 1]
+            if as_text and twice: raise DataError(f'{where}, line {node.start_mark.line + 1}: the key {twice[0]!r} stands twice')
+            return super().construct_mapping(node, deep)
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent): raise DataError(f'{where} uses a YAML alias (*name), which is not read here')
             return super().compose_node(parent, index)
