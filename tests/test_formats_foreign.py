@@ -184,9 +184,10 @@ def test_voc_lists_and_names(tmp_path):
     """Source: fizyr/keras-retinanet#140 (a number after each name), theAIGuysCode/OIDv4_ToolKit#8 ('personal computer ')"""
     picture(tmp_path/'JPEGImages'/'a.png')
     write(tmp_path/'Annotations/a.xml', xml('\n a.png \n', ('personal computer ', 2, 2, 9, 9), ('\n  personal computer\n', 3, 2, 9, 9)))
-    write(tmp_path/'ImageSets/Main/val.txt', b'\xef\xbb\xbfa -1\r\n')
+    write(tmp_path/'ImageSets/Main/val.txt', b'\xef\xbb\xbfa -1\r\nmy photo  1\r\n')
+    picture(tmp_path/'JPEGImages'/'my photo.png', color=(7, 7, 7)); write(tmp_path/'Annotations/my photo.xml', xml('my photo.png'))
     r = read_labels(tmp_path)
-    assert r.samples.split_counts() == dict(valid=1)
+    assert r.samples.split_counts() == dict(valid=2) and said(r)['JPEGImages/my photo.png'] == [[]]
     assert read_labels(tmp_path, task=BoxTask([' personal computer'])).labels.value[0][0]['label'] == ' personal computer'
     assert r.task.classes == ['personal computer']
 
@@ -241,13 +242,17 @@ CONLL = {
     'lower-case tags': ('ana b-per\nlee i-per\nran o\n', {'ana lee ran': [[span('per', 0, 7)]]}),
     'suffix tags': ('Ana PER-B\nLee PER-I\nran O\n', {'Ana Lee ran': [[span('PER', 0, 7)]]}),
     'underscores': ('Ana B_PER\nLee I_PER\nran O\n', {'Ana Lee ran': [[span('PER', 0, 7)]]}),
+    'white space around tabs': ('Ana \t B-PER\nran\tO\n', {'Ana ran': [[span('PER', 0, 3)]]}),
+    'lower-case -docstart-': ('-docstart- -x- o\nana nn b-per\nran vb o\n', {'ana ran': [[span('per', 0, 3)]]}),
+    'litbank#9: several tags at once': ('Ana B-PER\nof O\nRio B-PER|B-LOC\n\nRio B-PER|B-LOC\n', {'Ana of Rio': [[span('PER', 0, 3)]]}),
+    'carriage returns alone': ('Ana B-PER\rran O\r\rBo B-PER\r', {'Ana ran': [[span('PER', 0, 3)]], 'Bo': [[span('PER', 0, 2)]]}),
     'no types': ('BRCA1 B\ngene I\nran O\n', {'BRCA1 gene ran': [[span('entity', 0, 10)]]}),
 }
 
 @pytest.mark.parametrize('case', CONLL)
 def test_conll_of_others(tmp_path, case):
     """Source: explosion/spaCy#8737, flairNLP/flair#1849, ZihanWangKi/CrossWeigh#4, FudanNLP/fastNLP#405, EmilStenstrom/conllu#54,
-    mead-ml/mead-baseline#408, ltgoslo/norne#7, dkpro/dkpro-core#762, HumanSignal/label-studio#556, nlplab/brat#1222, UniversalNER"""
+    mead-ml/mead-baseline#408, ltgoslo/norne#7, dkpro/dkpro-core#762, HumanSignal/label-studio#556, nlplab/brat#1222, dbamman/litbank#9, UniversalNER"""
     text, right = CONLL[case]
     r = read_labels(write(tmp_path/'x.conll', text), 'conll')
     if right is not None: assert said(r) == right
@@ -259,7 +264,7 @@ def test_conll_of_others(tmp_path, case):
     '1\tDommer\tdommer\tNOUN\t_\tDefinite=Ind\t2\tnmod\t_\tname=O\n2\tFinn\tFinn\tPROPN\t_\tGender=Masc\t4\tnsubj\t_\tname=B-PER\n',
     '1\tEl\tel\tDET\t_\t_\t2\tdet\t_\tEntity=(e1-person\n2\tpresidente\tp\tNOUN\t_\t_\t0\troot\t_\tEntity=e1)\n',
     '1\tI\t-PRON-\tPRON\tPRP\tPronType=prs\t2\tnsubj\t_\t_\n2\tlike\tlike\tVERB\tVBP\tT=f\t0\tROOT\t_\tSpaceAfter=No\n',
-    'It was a dark and stormy night.\nThe rain fell in torrents, except at O\noccasional intervals.\n', 'label\ttext\nham\tGo until jurong point\nspam\tFree entry\n'])
+    'It was a dark and stormy night.\nThe rain fell in torrents, except at O\noccasional intervals.\n', 'Ana BEGIN-PER\nLee IN-PER\nran O\n', 'label\ttext\nham\tGo until jurong point\nspam\tFree entry\n'])
 def test_no_conll(tmp_path, text):
     """Source: sfu-natlang/glm-parser#32 (OntoNotes), ltgoslo/norne#7 and UniversalDependencies/UD_Spanish-AnCora#10 (names inside MISC),
     BramVanroy/spacy_conll#9 (a treebank), prose, a table: refused, whether guessed or asked for"""
@@ -350,7 +355,7 @@ def test_label_studio_on_turned_pictures(tmp_path, size, box):
 
 @pytest.mark.parametrize('shape,line,right', [
     ('[3, 2]', '0 .5 .5 .2 .2 .4 .4 .5 .5 .6 .6', one('cat', 16, 8, 8, 4)), ('[1, 3]', '0 .5 .5 .2 .2 .4 .4 2', one('cat', 16, 8, 8, 4)),
-    ('[2, 3]', '0 .5 .5 .2 .2', one('cat', 16, 8, 8, 4)), ('[2, 3]', '0 .5 .5 .2 .2 .4 .4 2', None), (None, '0 .5 .5 .2 .2 .4 .4 2 .6 .6 2', None),
+    ('[2, 3]', '0 .5 .5 .2 .2', one('cat', 16, 8, 8, 4)), ('[2, 3]', '0 .5 .5 .2 .2 .4 .4 2', None), (None, '0 .5 .5 .2 .2 .4 .4 2 .6 .6 2', None), (None, '0 .5 .5 .2 .2 .4 .4 1 .6 .6 0', None),
     (None, '0 .1 .1 .5 .1 .5 .5', [[dict(label='cat', points=[[4, 2], [20, 2], [20, 10]])]])])
 def test_yolo_key_points(tmp_path, shape, line, right):
     """Source: HumanSignal/label-studio#6502, ultralytics/ultralytics#2066, open-edge-platform/geti#7420: a pose is a box and no outline"""
@@ -392,6 +397,7 @@ def test_label_studio_controls(tmp_path):
     r = studio(tmp_path, *tasks, control='toxic')
     assert said(r) == dict(first=['no'], second=['yes']) and ('another control', 'left out') in noted(r)
     with pytest.raises(DataError, match="did you mean 'toxic'"): studio(tmp_path, *tasks, control='toxik')
+    with pytest.raises(DataError, match="asks for spans: these are results of 'spam', control= reads another"): studio(tmp_path, *tasks, task=SpanTask(['x']))
 
 def test_label_studio_choices_of_regions(tmp_path):
     """Source: HumanSignal/label-studio#3706: a choice about one box is no answer about the picture"""

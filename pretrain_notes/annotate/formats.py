@@ -216,16 +216,15 @@ def _unlike(a, b): return abs(a[0] * b[1] - a[1] * b[0]) / max(a[0] * b[1], a[1]
 def _same_aspect(a, *others): return any(_unlike(a, b) < .02 for b in others)
 
 # %% ../../nbs/130_annotate.formats.ipynb #f6ca4b8c
-def _bounds(it, samples, i, task, frame, note):
-    "What bounds the answers to an item. Raises `DataError` if they are in a frame that is not that of the picture"
-    sample = bounds_of(samples, i, task)
-    if task.kind != 'boxes' or not any(a['value'] for a in it.answers): return sample
+def _turned(it, samples, i, task, frame, note):
+    "How shapes are to be turned: {} or dict(stored=size, turned=orientation). Raises `DataError` if their frame is not that of the picture"
+    if task.kind != 'boxes' or not any(a['value'] for a in it.answers): return {}
     stored, turned = _picture_frame(samples, i)
     frame = _frame_of(it, stored, turned, 'upright' if it.digest else frame)
-    if it.size and it.size not in (stored, stored[::-1]): note('another size', 'kept', f'{it.size}, in truth {sample["size"]}; shares fit both')
-    if frame == 'upright': return sample
+    if it.size and it.size not in (stored, stored[::-1]): note('another size', 'kept', f'{it.size}, in truth {stored}; shares fit both')
+    if frame == 'upright': return {}
     note('turned', 'changed', 'shapes on the stored picture are turned as EXIF turns it')
-    return sample | dict(stored=stored, turned=turned)
+    return dict(stored=stored, turned=turned)
 
 # %% ../../nbs/130_annotate.formats.ipynb #7f4d456e
 def _in_pixels(s, sample):
@@ -325,7 +324,8 @@ def _label_table(got, rows, samples, task, notes):
     for it, i in zip(got.items, rows):
         if i is None or not it.answers: continue
         def note(what, effect, detail): notes(what, effect, detail, it.where, ids[i])
-        try: sample = _bounds(it, samples, i, task, getattr(got, 'frame', None), note)
+        sample = bounds_of(samples, i, task)
+        try: sample |= _turned(it, samples, i, task, getattr(got, 'frame', None), note)
         except DataError as e: note('another size' if it.size else 'turned', 'left out', e); continue
         for a in it.answers:
             who = i, *(a.get(k) for k in ('annotator', 'source', 'source_version'))
@@ -345,7 +345,7 @@ def _task_for(got, task, root):
     if task is None and mine.is_file() and not mine.is_symlink(): task = Task.from_dict(read_json(mine, Notes()))
     if task is not None:
         if got.kind in (None, task.kind) or {got.kind, task.kind} == {'class', 'classes'}: return task
-        raise DataError(f'the file holds {got.kind}, and the task asks for {task.kind}')
+        raise DataError(f'the file holds {got.kind}, and the task asks for {task.kind}{getattr(got, "hint", "")}')
     if got.kind is None: raise DataError('the file does not say what kind of answer it holds: give the task, as task=')
     if not got.classes: raise DataError('the file names no classes: give the task, as task=')
     if len(got.classes) < 2 and got.kind in ('class', 'classes'):

@@ -176,6 +176,8 @@ def _yolo_shape(line, names, points=0):
     if points and rest and len(rest) != points: raise DataError(f'{len(rest)} numbers where {points} of key points are expected: {line[:60]!r}')
     shares = box if points else v[:4] if len(v) == 5 else v
     if not all(-.5 <= x <= 1.5 for x in shares): raise DataError(f'numbers beyond 0 to 1, in pixels or of key points (say kpt_shape): {line[:60]!r}')
+    if not points and rest[2::3] and len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2}:
+        raise DataError(f'key points, it seems, with 0, 1 or 2 for seen or not: say kpt_shape in data.yaml: {line[:60]!r}')
     if len(v) in (4, 5) or points: return dict(label=names[int(k)], rel=True, box=[v[0] - v[2] / 2, v[1] - v[3] / 2, v[2], v[3]])
     if len(v) < 6 or len(v) % 2: raise DataError(f'{len(v)} numbers are neither a box nor a polygon: {line[:60]!r}')
     return dict(label=names[int(k)], rel=True, points=[[v[i], v[i+1]] for i in range(0, len(v), 2)])
@@ -293,7 +295,7 @@ def _voc_splits(root):
         p = root/'ImageSets'/'Main'/f'{name}.txt'
         if not p.is_file() or p.is_symlink() or not p.stat().st_size: continue
         lines = [l for _, l in read_lines(p, max_bytes)]
-        out |= {l.split()[0]: splits[name] for l in lines if l.strip()}
+        out |= {k: splits[name] for l in lines if l.strip() for k in (l.strip(), re.sub(r'\s+-?[01]$', '', l.strip()))}
     return out
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #031e0435

@@ -127,8 +127,8 @@ def _conll_blocks(lines):
     for n, line in lines:
         if not line.strip(): block = None; continue
         bare = line.rstrip(' \t')
-        fields = bare.split('\t') if '\t' in bare else re.split(' +', bare.strip(' '))
-        if fields[0] == '-DOCSTART-' and (block is None or len(fields) > 2): block = None; continue   # the line, not the sentence after it
+        fields = [f.strip(' ') for f in (bare.split('\t') if '\t' in bare else re.split(' +', bare.strip(' ')))]
+        if fields[0].upper() == '-DOCSTART-' and (block is None or len(fields) > 2): block = None; continue   # the line, not the sentence after it
         if block is None: block = (n, [], []); out.append(block)
         comment = line.startswith('#') and '\t' not in line and (tabs or re.match(r'#\s?\w+\s*=|# id |#(begin|end) document', line))
         if comment and not block[2]: block[1].append(line)
@@ -137,9 +137,9 @@ def _conll_blocks(lines):
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #d2caee22
 def _tag(t, spelling):
-    "(prefix, type) of a tag in a spelling, or None"
+    "(prefix, type) of a tag in a spelling, or None; several tags at once (B-PER|I-ORG) are none"
     m = spelling.fullmatch(t)
-    if not m: return None
+    if not m or re.search(r'[|,][BIESLUM]-', t): return None
     if 'type' in spelling.groupindex: return m[2].upper(), m['type']
     return m[1].upper(), m[2] if m.re.groups > 1 else 'entity'
 
@@ -150,8 +150,13 @@ def _spelling_of(said):
         if n and strict < sum(k for t, k in said.items() if s.fullmatch(t)) >= .9 * n: return s
     return tag_pattern if strict else None
 
-
 # %% ../../nbs/132_annotate.formats_text.ipynb #29932e21
+_words = re.compile(r'(begin|beg|start|in|inside|mid|middle|end|last|unit|single|out|outside)[-_].+|.+[-_](begin|beg|start|inside|end|last)', re.I)
+
+def _is_type(t):
+    "Whether a tag may be a type without a prefix: a word, and no prefix that is not known here (BEGIN-PER)"
+    return re.fullmatch(r'[^\W\d_][\w.&/+-]*', t) and not _words.fullmatch(t)
+
 def _column_of_tags(rows, first, counted):
     "The column that holds tags, or None: the last, or in files that count their tokens the first. `rows` have the usual width"
     outside = []
@@ -161,7 +166,7 @@ def _column_of_tags(rows, first, counted):
         spelling = _spelling_of(said)
         fits = sum(n for t, n in said.items() if spelling and spelling.fullmatch(t))
         if fits and fits + out >= (.5 if spelling is tag_pattern else .9) * len(rows): return c
-        if said and out and not fits and len(said) <= 100 and all(re.fullmatch(r'[^\W\d_][\w.&/+-]*', t) for t in said): return c
+        if said and out and not fits and len(said) <= 100 and all(_is_type(t) for t in said): return c
         if out and not said: outside.append(c)
     return next(iter(outside), None)
 
@@ -217,7 +222,7 @@ def _parse_tags(sentences, notes, file):
     spelling = _spelling_of(said)
     io = bool(said) and spelling is None
     for t, n in said.items():
-        if not io and not spelling.fullmatch(t): notes('no tag', 'left out', f'{t!r} ({n} times)', file)
+        if not io and not _tag(t, spelling): notes('no tag', 'left out', f'{t!r} ({n} times)', file)
     if spelling not in (None, tag_pattern): notes('dialect', 'changed', 'tags that are not written B-PER are read as if they were', file)
     def one(t): return None if t in ('O', 'o', '') else _refused if t == _refused else ('I', t) if io else _tag(t, spelling) or _refused
     return [(b, tokens, [one(t) for t in tags]) for b, tokens, tags in sentences], io

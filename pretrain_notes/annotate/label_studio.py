@@ -305,7 +305,8 @@ def _read_ls(path, notes,
     items = [_ls_content(t, key, where) for t, where in zip(tasks, names)]
     for it, answers in zip(items, said): _give_answers(it, answers, control, object, kind, notes)
     kind, classes = _ls_classes(task, kind, items, control)
-    return SimpleNamespace(kind=kind, classes=classes, items=items)
+    hint = f': these are results of {control!r}, control= reads another'
+    return SimpleNamespace(kind=kind, classes=classes, items=items, hint=hint)
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #ab890092
 Format('labelstudio', ['class', 'classes', 'boxes', 'spans'], _read_ls, _write_ls, ['tasks.json'], ['.json'], lambda b: b.startswith(b'['))
