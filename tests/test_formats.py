@@ -299,7 +299,7 @@ BAD_COCO = dict(bbox_3_values=('no shape', 'left out'), bbox_negative=('outside'
                 image_unknown=('no image', 'left out'),
                 dup_annotation_id=('annotation id twice', 'kept'), dup_category_names=('category twice', 'changed'),
                 dup_image_id=('image id twice', 'left out'),
-                image_missing_file=('missing', 'left out'), image_wrong_size=('another size', 'kept'),
+                image_missing_file=('missing', 'left out'), image_wrong_size=('another size', 'left out'),
                 segmentation_odd=('no polygon', 'left out'), path_traversal=('missing', 'left out'))
 
 @pytest.mark.parametrize('name', BAD_COCO)
@@ -311,7 +311,7 @@ def test_bad_coco(data_dir, tmp_path, name):
     assert BAD_COCO[name] in set(zip(imp.report.what, imp.report.effect)), imp.report
     n = len(json.loads((data_dir/f'bad/coco/{name}.json').read_text(encoding='utf-8'))['annotations'])
     out = imp.report[imp.report.effect == 'left out'].n.sum()
-    assert sum(map(len, imp.labels.value)) + out >= n - (name in ('path_traversal', 'image_missing_file', 'dup_image_id')) * n
+    assert sum(map(len, imp.labels.value)) + out >= n - (name in ('path_traversal', 'image_missing_file', 'image_wrong_size', 'dup_image_id')) * n
 
 def test_names_cannot_leave_the_folder(tmp_path):
     (tmp_path/'secret.png').write_bytes(png())
@@ -339,8 +339,11 @@ def test_bad_conll_and_spans(data_dir):
     assert {'I- first', 'columns', 'no token', 'no tag'} & set(imp.report.what) >= {'columns', 'no token'}
     imp = read_labels(data_dir/'bad/ner/c_bad_spans.jsonl')
     assert {'twice', 'no span'} <= set(imp.report.what)
-    assert imp.labels.value[0] == [dict(label='LOC', start=13, end=18)] and imp.labels.value[5] == [dict(label='LOC', start=0, end=8),
-                                                                                                    dict(label='LOC', start=4, end=13)]
+    assert imp.labels.value[0] == [dict(label='LOC', start=13, end=18)]
+    texts = dict(zip(imp.samples['id'].to_pylist(), imp.samples['text'].to_pylist()))
+    said = {texts[i]: v for i, v in zip(imp.labels['item'], imp.labels.value)}
+    assert said['New York City'] == [dict(label='LOC', start=0, end=8), dict(label='LOC', start=4, end=13)]
+    assert 'Bob' not in said and (imp.report.what == 'no answer').sum() == 5          # of which every span was refused
 
 def test_yaml_bomb(tmp_path):
     (tmp_path/'data.yaml').write_text('a: &a [x]\nb: &b [*a, *a]\nnames: [*b, *b]\n')
@@ -530,7 +533,7 @@ def test_conll_dialects(tmp_path, text, chunks, dialect):
     t = imp.samples['text'][0].as_py()
     assert [(s['label'], t[s['start']:s['end']]) for s in imp.labels.value[0]] == chunks
     if dialect: assert imp.report[imp.report.what == 'dialect'].detail.iloc[0].startswith(dialect)
-    else: assert 'columns 2 to 3' in imp.report.detail.iloc[0]
+    else: assert imp.report.detail.iloc[0] == '2 columns beside tokens (column 0) and tags (column 3)'
 
 def test_csv_of_others(tmp_path):
     "Foreign CSV: apostrophes stay where the header is not ours; ragged lines are named"

@@ -8,13 +8,13 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.formats_boxes.htm
 __all__ = []
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #e397ff9a
-import json, math
+import json, math, re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-from .interchange import (Format, Item, as_id, as_number, classes_used, labels_root, last_value,
-    parse_xml, read_json, shape_key, xml_text)
+from .interchange import (Format, Item, LineError, as_id, as_number, as_size, classes_used, decode_utf8, labels_root,
+    last_value, parse_xml, read_json, read_lines, shape_key, xml_text)
 from .shapes import bbox, outline, shape_area
 from ..base import DataError, load_yaml
 from ..media import max_bytes
@@ -35,12 +35,16 @@ def _dictionaries(d, key, known, where, notes):
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #55fcb74d
 def _coco_classes(cats, where, notes):
-    "Category id to class name, in order of the ids"
+    "Category id to class name, in order of the ids; None for an id that several names have"
     out = {}
     for c in sorted((c for c in cats if as_id(c.get('id')) is not None), key=lambda c: (isinstance(c['id'], str), c['id'])):
         name = str(c.get('name') or f'category {c["id"]}')
-        if name in out.values(): notes('category twice', 'changed', f'several are called {name!r}: they are one class here', where)
+        if c['id'] in out and out[c['id']] != name:
+            notes('category id twice', 'left out', f'{c["id"]} is {out[c["id"]]!r} and {name!r}', where); name = None
+        elif name in out.values(): notes('category twice', 'changed', f'several are called {name!r}: they are one class here', where)
         out[c['id']] = name
+    unreadable = sum(as_id(c.get('id')) is None for c in cats)
+    if unreadable: notes('no id', 'left out', f'{unreadable} categories whose id is no text or whole number', where)
     ids = [i for i in out if isinstance(i, int)]
     if ids and max(ids) - min(ids) >= len(ids): notes('category ids', 'kept', f'gaps in {min(ids)}-{max(ids)}: classes go by name', where)
     return out
@@ -60,17 +64,27 @@ def _coco_shapes(a, label, note):
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #06db0282
 def _coco_images(images, where, notes):
-    "Items, and image id to item"
-    by_id, by_name = {}, {}
+    "Items, and image id to item; None for an id that several pictures have"
+    by_id, items = {}, {}
     for m in images:
         name, i, place = m.get('file_name'), as_id(m.get('id')), f'image {m.get("id")}'
-        size = tuple(m[k] for k in ('width', 'height') if isinstance(m.get(k), int))
-        if not isinstance(name, str): notes('no name', 'left out', 'an image without file_name', place)
-        elif i in by_id: notes('image id twice', 'left out', f'{name!r}: annotations belong to the first image with the id', place)
-        else:
-            if name in by_name: notes('image twice', 'changed', f'annotations of images called {name!r} are joined', place)
-            by_id[i] = by_name.setdefault(name, Item(place, name, size=size if len(size) == 2 else None, answers=[dict(value=[])]))
-    return list(by_name.values()), by_id
+        if not isinstance(name, str): notes('no name', 'left out', 'an image without file_name', place); continue
+        if i is None: notes('no id', 'left out', f'the id of {name!r} is no text or whole number: it may have been rounded', place); continue
+        if i in by_id and (by_id[i] is None or by_id[i].name != name):
+            notes('image id twice', 'left out', f'{name!r}: nobody can tell whose the annotations of this id are', place)
+            by_id[i] = None; continue
+        it = Item(place, name, size=as_size(m.get('width'), m.get('height')), answers=[dict(value=[])])
+        by_id[i] = _joined_image(it, items.setdefault(name, []), notes)
+    used = {id(it) for it in by_id.values()}
+    return [it for same in items.values() for it in same if id(it) in used], by_id
+
+def _joined_image(it, same, notes):
+    "The item of an image among those of its name: one for all, but one each where their sizes differ (one at most is then the picture's)"
+    had = next((h for h in same if None in (h.size, it.size) or h.size == it.size), None)
+    if same and not had: notes('image twice', 'kept', f'images called {it.name!r} have several sizes: that of the picture counts', it.where)
+    elif same: notes('image twice', 'changed', f'annotations of images called {it.name!r} are joined', it.where)
+    if not had: same.append(it)
+    return had or it
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #b110258f
 _coco_keys = dict(categories={'id', 'name'}, images={'id', 'file_name', 'width', 'height'},
@@ -85,21 +99,31 @@ def _read_coco(path, notes):
     for k in d.keys() - _coco_keys.keys() - {'info'}: notes('not read', 'left out', f'the key {k!r}', where)
     cats, images, anns = (_dictionaries(d, k, known, where, notes) for k, known in _coco_keys.items())
     names, (items, by_id) = _coco_classes(cats, where, notes), _coco_images(images, where, notes)
-    _coco_annotations(anns, names, by_id, notes)
-    if none := sum(not it.answers[0]['value'] for it in items):
-        notes('empty', 'kept', f'{none} pictures without annotations: read as "nothing there"', where)
-    return SimpleNamespace(kind='boxes', classes=list(dict.fromkeys(names.values())), items=items)
+    lost = _coco_annotations(anns, names, by_id, notes)
+    _coco_empty(items, lost or not isinstance(d.get('annotations'), list) or len(anns) < len(d['annotations']), where, notes)
+    return SimpleNamespace(kind='boxes', classes=[c for c in dict.fromkeys(names.values()) if c is not None], items=items)
+
+def _coco_empty(items, unsure, where, notes):
+    "Say what pictures without annotations mean: nothing there, unless annotations are missing that may be theirs"
+    empty = [it for it in items if not it.answers[0]['value']]
+    if not empty: return
+    if not unsure: return notes('empty', 'kept', f'{len(empty)} pictures without annotations: read as "nothing there"', where)
+    for it in empty: it.answers = []
+    notes('empty', 'left out', f'{len(empty)} pictures without annotations, which may be among those that found no picture', where)
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #e940fe12
 def _coco_annotations(anns, names, by_id, notes):
-    "Give annotations to their items"
-    seen = Counter(as_id(a.get('id')) for a in anns)
+    "Give annotations to their items; True if the picture of one was not found"
+    seen, lost = Counter(as_id(a.get('id')) for a in anns), False
     for n, a in enumerate(anns):
         it, label, where = by_id.get(as_id(a.get('image_id'))), names.get(as_id(a.get('category_id'))), f'annotation {a.get("id", n)}'
-        if seen[as_id(a.get('id'))] > 1: notes('annotation id twice', 'kept', '', where)
-        if it is None: notes('no image', 'left out', f'there is no image {a.get("image_id")!r}', where)
-        elif label is None: notes('no category', 'left out', f'there is no category {a.get("category_id")!r}', where)
+        if seen[as_id(a.get('id'))] > 1 and as_id(a.get('id')) is not None: notes('annotation id twice', 'kept', '', where)
+        if it is None: notes('no image', 'left out', f'there is no image {a.get("image_id")!r}', where); lost = True
+        elif label is None:
+            notes('no category', 'left out', f'there is no category {a.get("category_id")!r}', where)
+            it.answers[0]['value'].append(None)
         else: it.answers[0]['value'] += _coco_shapes(a, label, lambda *x: notes(*x, where))
+    return lost
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #de894e61
 def _write_coco(items, task, main, out):
@@ -113,45 +137,61 @@ def _write_coco(items, task, main, out):
     main.write_text(json.dumps(dict(info=dict(description=task.name), images=images, annotations=anns,
         categories=[dict(id=i, name=c) for c, i in cat.items()]), ensure_ascii=False), encoding='utf-8')
 
-Format('coco', ['boxes'], _read_coco, _write_coco, ['annotations.json'], ['.json'], b'{')
+Format('coco', ['boxes'], _read_coco, _write_coco, ['annotations.json'], ['.json'], lambda b: b.startswith(b'{'))
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #37fced6c
 def _yolo_names(path, notes):
-    "Class number to name"
-    if path.name == 'classes.txt': return dict(enumerate(read_bytes(path, 2**20).decode('utf-8', 'replace').splitlines()))
-    d = load_yaml(_yaml_text(path), path.name)
+    "Class number to name, and how many numbers a line has for key points"
+    if path.name == 'classes.txt':
+        lines = [l.strip() for _, l in read_lines(path, 2**20)]
+        while lines and not lines[-1]: lines.pop()
+        if '' in lines: raise LineError(path.name, lines.index('') + 1, 'is blank: which number have the classes below?')
+        return dict(enumerate(lines)), 0
+    d = load_yaml(decode_utf8(read_bytes(path, 2**20), path.name), path.name, as_text=True)
     names = d.get('names') if isinstance(d, dict) else None
-    if isinstance(names, list): names = dict(enumerate(names))
+    if isinstance(names, list): names = {str(k): v for k, v in enumerate(names)}
     if not isinstance(names, dict) or not names: raise DataError(f'{path.name} has no names: a list, or numbers to names')
-    for k in d.keys() - {'path', 'train', 'val', 'test', 'names', 'nc'}: notes('not read', 'left out', f'the key {k!r}', path.name)
-    return {k: str(v) for k, v in names.items() if isinstance(k, int)}
+    for k in d.keys() - {'path', 'train', 'val', 'test', 'names', 'nc', 'kpt_shape'}: notes('not read', 'left out', f'the key {k!r}', path.name)
+    odd = next((v for k, v in names.items() if not isinstance(v, str) or not re.fullmatch(r'\d{1,6}', str(k), re.A)), None)
+    if odd is not None: raise DataError(f'{path.name}: names are numbers to names, and {str(odd)[:40]!r} is not among such')
+    return {int(k): v for k, v in names.items()}, _key_points(d.get('kpt_shape'), path)
 
-# %% ../../nbs/131_annotate.formats_boxes.ipynb #77e383f6
-def _yaml_text(path):
-    "The text of a YAML file, within bounds"
-    try: return read_bytes(path, 2**20).decode('utf-8-sig')
-    except UnicodeDecodeError: raise DataError(f'{path.name} is not UTF-8: re-save it') from None
+def _key_points(shape, path):
+    "How many numbers the key points of a line have, of `kpt_shape: [points, 2 or 3]`"
+    if shape is None: return 0
+    try: n, dims = map(int, shape)
+    except (TypeError, ValueError): n, dims = 0, 0
+    if dims not in (2, 3) or not 0 < n < 10_000: raise DataError(f'{path.name}: kpt_shape is [points, 2 or 3], not {str(shape)[:40]}')
+    return n * dims
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #bf6f1392
-def _yolo_shape(line, names):
-    "The shape in a line of a label file. Raises `DataError` if there is none"
+def _yolo_shape(line, names, points=0):
+    "The shape in a line of a label file, which has `points` numbers for key points. Raises `DataError` if there is none"
     try: k, *v = [float(x) for x in line.split()]
     except ValueError: raise DataError(f'no numbers: {line[:60]!r}') from None
     if k not in names: raise DataError(f'there is no class {line.split()[0]!r}')
     if not all(map(math.isfinite, v)): raise DataError(f'no finite numbers: {line[:60]!r}')
-    if len(v) in (4, 5): return dict(label=names[int(k)], rel=True, box=[v[0] - v[2] / 2, v[1] - v[3] / 2, v[2], v[3]])
+    box, rest = v[:4], v[4:]
+    if len(box) < 4: raise DataError(f'{len(v)} numbers are neither a box nor a polygon: {line[:60]!r}')
+    if points and rest and len(rest) != points: raise DataError(f'{len(rest)} numbers where {points} of key points are expected: {line[:60]!r}')
+    shares = box if points else v[:4] if len(v) == 5 else v
+    if not all(-.5 <= x <= 1.5 for x in shares): raise DataError(f'numbers beyond 0 to 1, in pixels or of key points (say kpt_shape): {line[:60]!r}')
+    if not points and rest[2::3] and len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2}:
+        raise DataError(f'key points, it seems, with 0, 1 or 2 for seen or not: say kpt_shape in data.yaml: {line[:60]!r}')
+    if len(v) in (4, 5) or points: return dict(label=names[int(k)], rel=True, box=[v[0] - v[2] / 2, v[1] - v[3] / 2, v[2], v[3]])
     if len(v) < 6 or len(v) % 2: raise DataError(f'{len(v)} numbers are neither a box nor a polygon: {line[:60]!r}')
     return dict(label=names[int(k)], rel=True, points=[[v[i], v[i+1]] for i in range(0, len(v), 2)])
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #e3036b9a
-def _yolo_answer(path, rel, names, notes):
+def _yolo_answer(path, rel, names, points, notes):
     "The shapes in a label file"
     out = []
-    for n, line in enumerate(read_bytes(path, max_bytes).decode('utf-8', 'replace').splitlines() if path.stat().st_size else (), 1):
+    for n, line in read_lines(path, max_bytes):
         if not line.strip(): continue
-        try: out.append(_yolo_shape(line, names))
-        except DataError as e: notes('no shape', 'left out', e, f'{rel} line {n}'); continue
-        if len(line.split()) == 6: notes('not read', 'left out', 'the sixth number, a confidence', rel)
+        try: out.append(_yolo_shape(line, names, points))
+        except DataError as e: notes('no shape', 'left out', e, f'{rel} line {n}'); out.append(None); continue
+        if len(line.split()) == 6 and not points: notes('not read', 'left out', 'the sixth number, a confidence', rel)
+        if points and len(line.split()) > 5: notes('key points', 'left out', 'of each line the box is kept', rel)
     return [dict(value=out)]
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #fc20c30d
@@ -165,18 +205,22 @@ def _label_paths(p):
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #623e0221
 def _read_yolo(path, notes):
     "Read a text file per picture"
-    names, root, items = _yolo_names(path, notes), path.parent, []
+    (names, points), root, items = _yolo_names(path, notes), path.parent, []
     files = [p.relative_to(root) for p, why in list_files(root) if why is None]
     texts = {p for p in files if p.suffix == '.txt' and p.as_posix() != path.name}
-    for p in (p for p in files if media_kind(p) == 'image'):
-        label = next((q for q in _label_paths(p) if q in texts), None)
+    def answer(p): return _yolo_answer(root/p, p.as_posix(), names, points, notes)
+    pictures = [p for p in files if media_kind(p) == 'image']
+    own = {p: next((q for q in _label_paths(p) if q in texts), None) for p in pictures}
+    often = Counter(own.values())
+    for p, label in own.items():
         split = next((s for x in p.parts[:-1] if (s := splits.get(x.lower()))), None)
-        answers = _yolo_answer(root/label, label.as_posix(), names, notes) if label else []
-        items.append(Item(p.as_posix(), p.as_posix(), split=split, answers=answers))
         if label is None: notes('no label file', 'kept', 'a picture without a text file counts as not labeled', p.as_posix())
-        texts.discard(label)
-    for p in sorted(t for t in texts if 'labels' in t.parts):
-        items.append(Item(p.as_posix(), p.stem, answers=_yolo_answer(root/p, p.as_posix(), names, notes)))
+        elif often[label] > 1: notes('claimed twice', 'left out', f'{label.as_posix()} is the label file of {often[label]} pictures', p.as_posix())
+        items.append(Item(p.as_posix(), p.as_posix(), split=split, relative=True, answers=answer(label) if often[label] == 1 and label else []))
+    labeled = {p.stem for p, label in own.items() if label}
+    for p in sorted(t for t in texts - set(own.values()) if 'labels' in t.parts):
+        if p.stem in labeled: notes('no picture', 'left out', 'the picture of this name has its own label file', p.as_posix())
+        else: items.append(Item(p.as_posix(), p.stem, relative=True, answers=answer(p)))
     return SimpleNamespace(kind='boxes', classes=[names[k] for k in sorted(names)], items=items)
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #91d5904e
@@ -204,7 +248,7 @@ def _write_yolo(items, task, main, out):
     main.write_text(yaml.safe_dump(d, sort_keys=False, allow_unicode=True), encoding='utf-8')
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #044fb724
-Format('yolo', ['boxes'], _read_yolo, _write_yolo, ['data.yaml', 'classes.txt'], ['.yaml', '.yml'],
+Format('yolo', ['boxes'], _read_yolo, _write_yolo, ['data.yaml', 'classes.txt'], ['.yaml', '.yml'], lambda b: re.search(rb'(?m)^names\s*:', b),
        place='images/{split}/{name}', single=False)
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #97367ace
@@ -215,23 +259,33 @@ def _voc_shape(o, origin, note):
     for k in {e.tag for e in o} - {'name', 'bndbox'}:
         said = (o.findtext(k) or '').strip()
         if said not in ('', '0', 'Unspecified'): note('not read', 'left out', f'{k} = {said!r}'[:80])
-    if None in v: note('no shape', 'left out', f'{o.findtext("name")!r} without four corners'); return []
+    name = (o.findtext('name') or '').strip()
+    if None in v or not name: note('no shape', 'left out', f'{name!r} without a name, or without four corners'); return [None]
     x1, y1, x2, y2 = v
     if x1 - origin > x2 or y1 - origin > y2:
         note('corners swapped', 'changed', v)
         (x1, x2), (y1, y2) = sorted((x1, x2)), sorted((y1, y2))
-    return [dict(label=o.findtext('name') or '', box=[x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin])]
+    return [dict(label=name, box=[x1 - origin, y1 - origin, x2 - x1 + origin, y2 - y1 + origin])]
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #afac331a
-def _voc_item(path, origin, split, notes):
-    "The item of an XML file"
-    root = parse_xml(read_bytes(path, 16 * 2**20), path.name)
+def _voc_item(path, origin, split, notes, where=None):
+    "The item of an XML file, which `where` calls by its place in the folder"
+    root, where = parse_xml(read_bytes(path, 16 * 2**20), path.name), where or path.name
     if root.tag != 'annotation': raise DataError(f'{path.name}, line 1: a VOC file is an <annotation>, not <{root.tag[:40]}>')
-    size = [as_number(root.findtext(f'size/{k}')) for k in ('width', 'height')]
-    if None in size: notes('no size', 'kept', 'taken from the picture', path.name)
-    size = None if None in size else tuple(map(int, size))
-    value = [s for o in root.findall('object') for s in _voc_shape(o, origin, lambda *a: notes(*a, path.name))]
-    return Item(path.name, root.findtext('filename') or path.stem, size=size, split=split.get(path.stem), answers=[dict(value=value)])
+    size = as_size(root.findtext('size/width'), root.findtext('size/height'))
+    if size is None: notes('no size', 'kept', 'taken from the picture', where)
+    value = [s for o in root.findall('object') for s in _voc_shape(o, origin, lambda *a: notes(*a, where))]
+    return Item(where, _voc_names(path.stem, (root.findtext('filename') or '').strip(), where, notes), size=size, split=split.get(path.stem), answers=[dict(value=value)])
+
+# %% ../../nbs/131_annotate.formats_boxes.ipynb #14c41bd1
+def _voc_names(stem, said, where, notes):
+    "Names that the picture of an XML file may have, the likeliest first: the two are renamed together, what stands in the file is not"
+    folder = where.rpartition('/')[0]
+    near = [f'{folder}/'] * bool(folder)
+    if not said or said.replace('\\', '/').rpartition('/')[2].rsplit('.', 1)[0] == stem or said == stem:
+        return [f + n for n in filter(None, (said, stem)) for f in (*near, '')]
+    notes('another name', 'kept', f'<filename> is {said!r}: the picture that is called like the XML file counts, if there is one', where)
+    return [*(f + stem for f in (*near, '')), said]
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #29ba6875
 def _voc_splits(root):
@@ -240,8 +294,8 @@ def _voc_splits(root):
     for name in ('test', 'val', 'train'):
         p = root/'ImageSets'/'Main'/f'{name}.txt'
         if not p.is_file() or p.is_symlink() or not p.stat().st_size: continue
-        lines = read_bytes(p, max_bytes).decode('utf-8', 'replace').splitlines()
-        out |= {l.split()[0]: splits[name] for l in lines if l.strip()}
+        lines = [l for _, l in read_lines(p, max_bytes)]
+        out |= {k: splits[name] for l in lines if l.strip() for k in (l.strip(), re.sub(r'\s+-?[01]$', '', l.strip()))}
     return out
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #031e0435
@@ -251,14 +305,15 @@ def _read_voc(path, notes,
     "Read an XML file per picture"
     if origin not in (0, 1): raise DataError('origin is 0 (corners are edges) or 1 (pixels counted from 1)')
     files = [(path, None)] if path.is_file() else [(p, why) for p, why in list_files(path) if p.suffix.lower() == '.xml']
-    split, items = _voc_splits(labels_root(path) if path.is_file() else path.parent), []
-    said = 'pixels counted from 1, the last one inside' if origin else 'edges, 0 at the left'
+    root, items = labels_root(path), []
+    split, said = _voc_splits(root), 'pixels counted from 1, the last one inside' if origin else 'edges, 0 at the left'
     notes('convention', 'kept', f'corners are read as {said}', path.name)
     for p, why in files:
-        try: items.append(_voc_item(p, origin, split, notes)) if why is None else notes('file', 'left out', why, p.name)
+        where = p.name if p.parent == path or path == p else p.relative_to(path).as_posix()
+        try: items.append(_voc_item(p, origin, split, notes, where)) if why is None else notes('file', 'left out', why, where)
         except DataError as e:
             if len(files) == 1: raise
-            notes('file', 'left out', e, p.name)
+            notes('file', 'left out', e, where)
     return SimpleNamespace(kind='boxes', classes=classes_used(items, 'boxes'), items=items)
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #0f126946
@@ -287,4 +342,4 @@ def _write_voc(items, task, main, out, origin=0):
             with open(main.parent/'ImageSets'/'Main'/f'{split}.txt', 'a') as f: f.write(stem + '\n')
 
 # %% ../../nbs/131_annotate.formats_boxes.ipynb #3bcedf67
-Format('voc', ['boxes'], _read_voc, _write_voc, ['Annotations'], ['.xml'], place='JPEGImages/{name}', single=False)
+Format('voc', ['boxes'], _read_voc, _write_voc, ['Annotations'], ['.xml'], lambda b: b'<annotation' in b, place='JPEGImages/{name}', single=False, many=True)

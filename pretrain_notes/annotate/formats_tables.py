@@ -8,7 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.formats_tables.ht
 __all__ = ['to_dataset']
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #1ae3ae9e
-import csv, io, json
+import codecs, csv, io, json
 from itertools import zip_longest
 from types import SimpleNamespace
 
@@ -63,19 +63,19 @@ def _shapes_of_object(d):
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #fe6931a9
 def _answer_in(row):
-    "(kind, value) of a flat dictionary; (None, None) if it holds no answer"
+    "(kind, value) of a flat dictionary; (None, None) if it holds no answer, ('list', []) for an empty list of who knows what"
     if isinstance(v := row.get('boxes'), list): return 'boxes', v
     if isinstance(v := row.get('objects'), (list, dict)): return 'boxes', _shapes_of_objects(v)
     v = next((row[k] for k in ('spans', 'entities') if isinstance(row.get(k), list)), None)
     if v is not None: return 'spans', [_span_from(s) for s in v]
     v = row.get('labels', row.get('label'))
     if isinstance(v, list) and v and all(isinstance(s, (list, dict)) for s in v): return 'spans', [_span_from(s) for s in v]
-    if isinstance(v, list): return 'classes', v
+    if isinstance(v, list): return 'classes' if v else 'list', v
     return ('class', v) if isinstance(v, (str, int)) and not isinstance(v, bool) else (None, None)
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #2f706777
 _known_keys = {'id', 'digest', 'text', 'tokens', 'split', 'file_name', 'file', 'image', *answer_fields,
-          'boxes', 'objects', 'spans', 'entities', 'labels', 'label'}
+          'answer', 'boxes', 'objects', 'spans', 'entities', 'labels', 'label'}
 
 def _tokens_of(row):
     "A list of tokens in a dictionary, or None"
@@ -86,22 +86,26 @@ def _item_of_row(row, where, file, notes):
     "(Item, kind) of a flat dictionary"
     for k in row.keys() - _known_keys: notes('not read', 'left out', f'the key {k!r}', file)
     kind, value = _answer_in(row)
+    if row.get('id') is not None and id_of(row) is None: notes('no id', 'left out', f'{row["id"]!r} may have been rounded', where)
     split = splits.get(str(row.get('split')).lower())
     if row.get('split') and not split: notes('another split', 'left out', f'{row["split"]!r} is none of {", ".join(splits)}', file)
     it = Item(where, text_at(row, 'file_name', 'file', 'image'), id_of(row), text_at(row, 'digest'), text_at(row, 'text'),
               _tokens_of(row), split=split)
-    if kind: it.answers = [dict(value=value) | answer_meta(row, lambda *a: notes(*a, where))]
+    if row.get('answer') in ('reject', 'ignore'):              # Prodigy: what was proposed is wrong, or nobody knows
+        notes('rejected', 'left out', f'answer = {row["answer"]!r}: what was proposed is no label', where)
+    elif kind: it.answers = [dict(value=value) | answer_meta(row, lambda *a: notes(*a, where))]
     elif it.text or it.name: notes('no answer', 'kept', 'an item without label, labels, spans or boxes', file)
-    return it, kind
+    return it, kind if it.answers else None
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #2926526d
 def _items_of_rows(rows, file, notes):
     "What a list of (where, flat dictionary) says, as a reader returns it"
     got = [_item_of_row(r, w, file, notes) for w, r in rows]
-    kinds = [k for _, k in got if k]
-    kind = 'classes' if set(kinds) == {'class', 'classes'} else kinds[0] if kinds else None
+    kinds = [k for _, k in got if k not in (None, 'list')]
+    several = set(kinds) == {'class', 'classes'} or set(kinds) == {'class'} and any(k == 'list' for _, k in got)
+    kind = 'classes' if several else kinds[0] if kinds else None
     for it, k in got:
-        if k in (None, kind) or {k, kind} == {'class', 'classes'}: continue
+        if k in (None, 'list', kind) or {k, kind} == {'class', 'classes'}: continue
         notes('another kind', 'left out', f'{k} among {kind}', it.where)
         it.answers = []
     items = [it for it, _ in got]
@@ -111,9 +115,9 @@ def _items_of_rows(rows, file, notes):
 def _read_jsonl(path, notes):
     "Read an object per line"
     rows, first = [], None
-    for n, line in enumerate(read_bytes(path, max_label_bytes).removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
+    for n, line in enumerate(read_bytes(path, max_label_bytes).removeprefix(codecs.BOM_UTF8).split(b'\n'), 1):
         if not line.strip(): continue
-        try: row = load_json(line, path.name, notes)
+        try: row = load_json(line, f'{path.name} line {n}', notes)
         except LineError as e: row, why = None, str(LineError(path.name, n, e.why))
         else: why = f'{path.name}, line {n}, is no object'
         if isinstance(row, dict): rows.append((f'{path.name} line {n}', row))
@@ -146,7 +150,7 @@ def _csv_records(b, where):
     text = decode_utf8(b, where)
     limit = csv.field_size_limit(max_bytes)
     reader = csv.reader(io.StringIO(text, newline=''), strict=True)
-    try: return [(reader.line_num, r) for r in reader if r]
+    try: return [(reader.line_num, r) for r in reader if any(r)]
     except csv.Error as e: raise LineError(where, reader.line_num, f'is no CSV: {e}') from None
     finally: csv.field_size_limit(limit)
 
@@ -168,11 +172,15 @@ def _read_csv(path, notes):
     "Read a record per answer"
     records = _csv_records(read_bytes(path, max_label_bytes), path.name)
     if len(records) < 2: raise DataError(f'{path.name} holds no record below its header')
-    names, rows = records[0][1], []
+    names, rows = [n.strip() for n in records[0][1]], []
+    while names and not names[-1]: names.pop()
+    for n in names:
+        if names.count(n) > 1: raise DataError(f'{path.name}, line 1: the column {n!r} stands twice: rename one of them')
     if not {n.rstrip("'") for n in names} & {'text', 'file_name', 'file', 'image', 'id'}:
         raise DataError(f'{path.name}, line 1: there is no column text, file_name or id, only {", ".join(names)[:200]}')
     for n, cells in records[1:]:
         where = f'{path.name} line {n}'
+        while len(cells) > len(names) and not cells[-1].strip(): cells.pop()                  # separators at the end
         if len(cells) == len(names): rows.append((where, _csv_row(names, cells, where, notes)))
         else: notes('ragged', 'left out', f'{len(cells)} fields where the header has {len(names)}', where)
     return _items_of_rows(rows, path.name, notes)
@@ -239,9 +247,11 @@ def _dataset_answer(kind, column, v, names, row):
         v = [dict(zip(v, x)) for x in zip(*v.values())] if isinstance(v, dict) else v
         return [s | dict(label=_class_names_of_numbers(s['label'], names)) for s in map(_span_from, v)]
     if column != 'ner_tags': return _class_names_of_numbers(v, names)
-    tags = [m.groups() if isinstance(t, str) and (m := tag_pattern.fullmatch(t)) else None for t in _class_names_of_numbers(v, names)]
+    said = _class_names_of_numbers(v, names)
+    tags = [m.groups() if isinstance(t, str) and (m := tag_pattern.fullmatch(t)) else None for t in said]
+    unread = [None] * any(t is None and s not in ('O', 'o') for s, t in zip(said, tags))
     at = locate_tokens(row['tokens'], row['text']) if row.get('text') is not None else join_tokens(row['tokens'])[1]
-    return [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] if at else []
+    return [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + unread if at and len(at) == len(tags) else [None]
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #79345c5a
 _answer_columns = dict(objects='boxes', spans='spans', ner_tags='spans', labels='classes', label='class')
@@ -265,7 +275,8 @@ def _read_dataset(path, notes):
         if row[column] is not None: it.answers = [dict(value=_dataset_answer(kind, column, row[column], names, row))]
         items.append(it)
     if column == 'ner_tags' and names: names = list(dict.fromkeys(m[2] for t in names if (m := tag_pattern.fullmatch(t))))
-    return SimpleNamespace(kind=kind, classes=names or classes_used(items, kind), items=items, samples=s)
+    return SimpleNamespace(kind=kind, classes=names or classes_used(items, kind), items=items, samples=s, exact=True)
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #13f0c54c
-Format('dataset', ['class', 'classes', 'boxes', 'spans'], _read_dataset, _write_dataset, ['labels.parquet'], ['.parquet'], b'PAR1')
+Format('dataset', ['class', 'classes', 'boxes', 'spans'], _read_dataset, _write_dataset, ['labels.parquet'], ['.parquet'],
+       lambda b: b.startswith(b'PAR1'))

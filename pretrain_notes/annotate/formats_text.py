@@ -12,12 +12,12 @@ import re
 from collections import Counter
 from types import SimpleNamespace
 
-from .interchange import Format, Item, classes_used, decode_utf8, last_value, max_label_bytes, shape_key
+from .interchange import Format, Item, Notes, classes_used, last_value, read_lines, shape_key
 from ..base import DataError
-from ..readers import read_bytes
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #461c0424
 tag_pattern = re.compile(r'([BIESLUM])-(.+)', re.S)   # a tag: its prefix and its type
+_tag_spellings = [tag_pattern, *(re.compile(p, re.S | re.I) for p in (r'([BIESLUM])[-_](.+)', r'(?P<type>.+)[-_]([BIESLUM])', '([BIESLUM])'))]
 
 def tag_chunks(
     tags:list # a tag per token: (prefix, type), or None outside of names
@@ -110,7 +110,7 @@ def _write_conll(items, task, main, out):
         tokens = [t for t in it.tokens or () if t]
         at = locate_tokens(tokens, it.text) if tokens else None
         if at is None: tokens = _tokenize(it.text); at = locate_tokens(tokens, it.text)
-        comment = it.text if not tokens or join_tokens(tokens)[0] != it.text else None
+        comment = it.text if not tokens or tokens[0] == '-DOCSTART-' or join_tokens(tokens)[0] != it.text else None
         made.append((comment, tokens, tags_of_spans(it, at, out.why.setdefault(it.id, {}))))
     on = any(re.search(r'[\t\n\r]', ''.join([t or '', *tokens, *tags])) for t, tokens, tags in made)
     with open(main, 'w', encoding='utf-8', newline='\n') as f:
@@ -123,26 +123,83 @@ def _write_conll(items, task, main, out):
 # %% ../../nbs/132_annotate.formats_text.ipynb #96a4f0e0
 def _conll_blocks(lines):
     "[(line number, comments, [(line number, fields)])] of each sentence"
-    tabs, out, block = any('\t' in l.strip() for l in lines), [], None
-    for n, line in enumerate(lines, 1):
-        line = line.rstrip('\r')
-        if not line.strip(' \t'): block = None; continue
+    tabs, out, block = any('\t' in l for _, l in lines), [], None
+    for n, line in lines:
+        if not line.strip(): block = None; continue
+        bare = line.rstrip(' \t')
+        fields = [f.strip(' ') for f in (bare.split('\t') if '\t' in bare else re.split(' +', bare.strip(' ')))]
+        if fields[0].upper() == '-DOCSTART-' and (block is None or len(fields) > 2): block = None; continue   # the line, not the sentence after it
         if block is None: block = (n, [], []); out.append(block)
-        comment = line.startswith('#') and '\t' not in line and (tabs or re.match(r'#\s?\w+\s*=|# id ', line))
+        comment = line.startswith('#') and '\t' not in line and (tabs or re.match(r'#\s?\w+\s*=|# id |#(begin|end) document', line))
         if comment and not block[2]: block[1].append(line)
-        else: block[2].append((n, line.split('\t') if '\t' in line else re.split(' +', line.strip(' '))))
+        else: block[2].append((n, fields))
     return out
 
+# %% ../../nbs/132_annotate.formats_text.ipynb #d2caee22
+def _tag(t, spelling):
+    "(prefix, type) of a tag in a spelling, or None; several tags at once (B-PER|I-ORG) are none"
+    m = spelling.fullmatch(t)
+    if not m or re.search(r'[|,][BIESLUM]-', t): return None
+    if 'type' in spelling.groupindex: return m[2].upper(), m['type']
+    return m[1].upper(), m[2] if m.re.groups > 1 else 'entity'
+
+def _spelling_of(said):
+    "The spelling of the tags of a file, or None: B-PER for some of them, or for nearly all one of b_per, PER-B, and B alone"
+    n, strict = sum(said.values()), sum(k for t, k in said.items() if tag_pattern.fullmatch(t))
+    for s in _tag_spellings[1:]:
+        if n and strict < sum(k for t, k in said.items() if s.fullmatch(t)) >= .9 * n: return s
+    return tag_pattern if strict else None
+
+# %% ../../nbs/132_annotate.formats_text.ipynb #29932e21
+_words = re.compile(r'(begin|beg|start|in|inside|mid|middle|end|last|unit|single|out|outside)[-_].+|.+[-_](begin|beg|start|inside|end|last)', re.I)
+
+def _is_type(t):
+    "Whether a tag may be a type without a prefix: a word, and no prefix that is not known here (BEGIN-PER)"
+    return re.fullmatch(r'[^\W\d_][\w.&/+-]*', t) and not _words.fullmatch(t)
+
+def _column_of_tags(rows, first, counted):
+    "The column that holds tags, or None: the last, or in files that count their tokens the first. `rows` have the usual width"
+    outside = []
+    for c in sorted(range(first + 1, len(rows[0]) if rows else 0), reverse=not counted):
+        said = Counter(r[c] for r in rows)
+        out = said.pop('O', 0) + said.pop('o', 0) + said.pop('', 0)
+        spelling = _spelling_of(said)
+        fits = sum(n for t, n in said.items() if spelling and spelling.fullmatch(t))
+        if fits and fits + out >= (.5 if spelling is tag_pattern else .9) * len(rows): return c
+        if said and out and not fits and len(said) <= 100 and all(_is_type(t) for t in said): return c
+        if out and not said: outside.append(c)
+    return next(iter(outside), None)
+
+# %% ../../nbs/132_annotate.formats_text.ipynb #de1083dc
+def _conll_columns(blocks, file, notes, token=None, tag=None):
+    "(column of tokens, column of tags, usual number of columns, whether the first counts the tokens). Raises `DataError` if it cannot be told"
+    widths = Counter(len(f) for _, _, fs in blocks for _, f in fs)
+    usual = widths.most_common(1)[0][0] if widths else 2
+    sentences = [[f for _, f in fs if len(f) == usual] for _, _, fs in blocks]
+    rows = [f for fs in sentences for f in fs]
+    counted = usual > 2 and all(re.fullmatch(r'\d+([-.]\d+)?', f[0]) for f in rows) and all(fs[0][0][0] in '01' for fs in sentences if fs)
+    if token is None: token = int(counted)
+    if tag is None: tag = _column_of_tags(rows, token, counted) if rows else 1
+    if tag is None or not 0 <= token < usual or not 0 <= tag < usual or tag == token:
+        raise DataError(f'{file}: none of its {usual} columns holds tags such as B-PER or O: say the columns, as token= and tag= '
+                        "(from 0), or convert it; treebanks and OntoNotes' brackets are not read")
+    if counted and token: notes('numbers', 'kept', 'the first column counts the tokens, the second holds them', file)
+    if (more := usual - 2 - counted) > 0: notes('not read', 'left out', f'{more} columns beside tokens (column {token}) and tags (column {tag})', file)
+    return token, tag, usual, counted and token > 0
+
 # %% ../../nbs/132_annotate.formats_text.ipynb #295ee66c
-def _conll_sentence(fields, column, on, file, notes):
+_refused = '\0'   # stands for a tag that could not be read
+
+def _conll_sentence(fields, columns, on, file, notes):
     "(tokens, tags as written) of the lines of a sentence"
-    tokens, tags, usual = [], [], f'columns where most lines have {column + 1}'
+    token, tag, usual, counted = columns
+    tokens, tags = [], []
     for n, f in fields:
         where = f'{file} line {n}'
-        if f[0] == '' and len(f) > 1: notes('no token', 'left out', 'a tag without a token', where); continue
-        if len(f) <= column: notes('columns', 'changed', f'{len(f)} {usual}: read as O', where)
-        elif len(f) > column + 1: notes('columns', 'kept', f'{len(f)} {usual}', where)
-        tokens.append(_unescape(f[0], on)); tags.append(_unescape(f[column], on) if len(f) > column else 'O')
+        if counted and not f[0].isdecimal(): notes('not read', 'left out', 'a line without a whole number (1-2, 1.1, a comment)', where); continue
+        if len(f) <= token or (f[token] == '' and len(f) > 1): notes('no token', 'left out', 'a tag without a token', where); continue
+        if len(f) != usual: notes('columns', 'left out', f'{len(f)} columns where most lines have {usual}: its tag is not read', where)
+        tokens.append(_unescape(f[token], on)); tags.append(_unescape(f[tag], on) if len(f) == usual else _refused)
     return tokens, tags
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #a823c80f
@@ -153,40 +210,53 @@ def _conll_item(n, comments, tokens, tags, on, file, notes):
     if said is not None:
         if (found := locate_tokens(tokens, said)) is not None: text, at = said, found
         else: notes('another text', 'changed', 'the tokens are not in the text of the comment: they are joined instead', f'{file} line {n}')
-    value = [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)]
+    unread = [None] if _refused in tags else []
+    tags = [None if t is _refused else t for t in tags]
+    value = [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + unread
     return Item(f'{file} line {n}', text=text, tokens=tokens, answers=[dict(value=value)])
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #760aeaf5
 def _parse_tags(sentences, notes, file):
-    "(sentences with tags as (prefix, type) or None, whether they are in the dialect IO, of types without a prefix)"
-    said = Counter(t for _, _, tags in sentences for t in tags if t not in ('O', ''))
-    io = bool(said) and not any(tag_pattern.fullmatch(t) for t in said)
+    "(sentences with tags as (prefix, type), None outside, or `refused`; whether they are in the dialect IO, of types without a prefix)"
+    said = Counter(t for _, _, tags in sentences for t in tags if t not in ('O', 'o', '', _refused))
+    spelling = _spelling_of(said)
+    io = bool(said) and spelling is None
     for t, n in said.items():
-        if not io and not tag_pattern.fullmatch(t): notes('no tag', 'changed', f'{t!r} is read as O ({n} times)', file)
-    def one(t): return None if t in ('O', '') else ('I', t) if io else m.groups() if (m := tag_pattern.fullmatch(t)) else None
+        if not io and not _tag(t, spelling): notes('no tag', 'left out', f'{t!r} ({n} times)', file)
+    if spelling not in (None, tag_pattern): notes('dialect', 'changed', 'tags that are not written B-PER are read as if they were', file)
+    def one(t): return None if t in ('O', 'o', '') else _refused if t == _refused else ('I', t) if io else _tag(t, spelling) or _refused
     return [(b, tokens, [one(t) for t in tags]) for b, tokens, tags in sentences], io
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #ca4a1890
-def _conll_file(path, notes):
+def _conll_file(lines, file, notes, token=None, tag=None):
     "(sentences as [((line, comments), tokens, tags as written)], whether escapes are marked)"
-    lines = decode_utf8(read_bytes(path, max_label_bytes), path.name).split('\n')
-    on = lines[0].rstrip('\r') == _escaped
-    blocks = [k for k in _conll_blocks(['', *lines[1:]] if on else lines) if not (k[2] and k[2][0][1][0] == '-DOCSTART-')]
-    widths = Counter(len(f) for _, _, fs in blocks for _, f in fs)
-    column = (widths.most_common(1)[0][0] if widths else 2) - 1
-    if not blocks or column < 1: raise DataError(f'{path.name}, line 1: CoNLL has a token and its tag on a line')
-    if column > 1: notes('not read', 'left out', f'columns 2 to {column} of {column + 1}', path.name)
-    return [((n, c), *_conll_sentence(fs, column, on, path.name, notes)) for n, c, fs in blocks], on
+    on = bool(lines) and lines[0][1] == _escaped
+    blocks = _conll_blocks(lines[1:] if on else lines)
+    if not any(fs or c for _, c, fs in blocks): raise DataError(f'{file}, line 1: CoNLL has a token and its tag on a line')
+    columns = _conll_columns(blocks, file, notes, token, tag)
+    return [((n, c), *_conll_sentence(fs, columns, on, file, notes)) for n, c, fs in blocks], on
+
+def _looks_like_conll(start):
+    "Whether the first lines of a file have a column of tags"
+    lines = start.decode('utf-8', 'replace').replace('\r', '').split('\n')
+    lines = list(enumerate(lines[:-1] if len(start) > 60_000 else lines, 1))                # the last may be cut
+    try: return bool(_conll_file(lines, '', Notes()))
+    except DataError: return False
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #29acd5b3
-def _read_conll(path, notes):
+def _read_conll(path, notes,
+    token:int=None, # the column of the tokens, from 0; None: the first, or the second where the first counts
+    tag:int=None # the column of the tags, from 0; None: the last that holds tags
+):
     "Read a token per line; tags in any of IOB1, IOB2, BIOES, BILOU, IO"
-    sentences, on = _conll_file(path, notes)
+    sentences, on = _conll_file(read_lines(path, ends='\r'), path.name, notes, token, tag)
     parsed, io = _parse_tags(sentences, notes, path.name)
-    scheme, starts = _tag_scheme([t for _, _, t in parsed])
+    scheme, starts = _tag_scheme([[None if t == _refused else t for t in tags] for _, _, tags in parsed])
     if scheme != 'IOB2' or io: notes('dialect', 'changed', f'{"IO" if io else scheme} is read; IOB2 would be written', path.name)
     elif starts: notes('I- first', 'changed', f'{starts} names begin with I-: read as B-', path.name)
-    items = [_conll_item(n, c, tokens, tags, on, path.name, notes) for (n, c), tokens, tags in parsed if tokens or c]
+    items = [_conll_item(n, c, tokens, tags, on, path.name, notes) for (n, c), tokens, tags in parsed
+             if tokens or any(s.startswith('# text = ') for s in c)]
     return SimpleNamespace(kind='spans', classes=classes_used(items, 'spans'), items=items)
 
-Format('conll', ['spans'], _read_conll, _write_conll, ['labels.conll'], ['.conll', '.iob', '.iob2', '.bio', '.tsv', '.txt'])
+Format('conll', ['spans'], _read_conll, _write_conll, ['labels.conll'], ['.conll', '.iob', '.iob2', '.bio', '.conllu', '.tsv', '.txt'],
+       _looks_like_conll)

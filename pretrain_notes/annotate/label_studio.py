@@ -15,10 +15,10 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
-from pretrain_notes.annotate.interchange import (Format, Item, answer_meta, as_number, classes_used, id_of, parse_xml, read_json, text_at,
+from pretrain_notes.annotate.interchange import (Format, Item, answer_meta, as_number, as_size, classes_used, id_of, parse_xml, read_json, text_at,
     xml_text)
 from .tasks import Task
-from ..base import DataError, digest
+from ..base import DataError, did_you_mean, digest
 from ..readers import media_kind, read_bytes
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #86699d53
@@ -115,16 +115,25 @@ def _ls_name(v):
     return [path, *([base[9:]] if re.match(r'[0-9a-f]{8}-', base) else [])]
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #5bf31776
+def _same_words(a, b):
+    "Whether two texts are equal but for white space, which browsers fold (a line end may be written as backslash and n)"
+    def folded(s): return re.sub(r'(\\n|\s)+', ' ', s)
+    return folded(a) == folded(b)
+
 def _ls_offsets(v, text, note):
-    "(start, end) in code points"
+    "(start, end) in code points, where the text says what the file says stands there; None if it does so nowhere"
     a, b, said = v.get('start'), v.get('end'), v.get('text')
     if not all(isinstance(o, int) and o >= 0 for o in (a, b)): return a, b
-    if not isinstance(said, str) or (b <= len(text) and text[a:b] == said): return a, b
+    if not isinstance(said, str) or not said.strip() or (b <= len(text) and text[a:b] == said): return a, b
     u = text.encode('utf-16-le', 'surrogatepass')
     start, end = (len(u[:2 * o].decode('utf-16-le', 'ignore')) for o in (a, b))
     if text[start:end] == said: note('UTF-16', 'changed', 'offsets in UTF-16 units are turned into code points'); return start, end
-    note('another text', 'kept', f'{a}-{b} is {text[a:b][:40]!r}, and was labeled as {said[:40]!r}')
-    return a, b
+    if b <= len(text) and _same_words(text[a:b], said): return a, b
+    if text.count(said) == 1:
+        start = text.index(said)
+        note('realigned', 'changed', f'{said[:40]!r} stands at {start} and not at {a}')
+        return start, start + len(said)
+    note('another text', 'left out', f'{a}-{b} is {text[a:b][:40]!r}, and was labeled as {said[:40]!r}')
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #f8696073
 def _ls_box(v, label, size, note):
@@ -150,19 +159,25 @@ def _ls_shape(r, v, label, note):
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #1975fa42
 def _ls_value(results, kind, text, note):
-    "The value of a list of results"
+    "The value of a list of results; None stands for what was refused"
     out = []
     for r in results:
-        v, type = r.get('value') if isinstance(r.get('value'), dict) else {}, r['type']
+        v, type = r['value'] if isinstance(r.get('value'), dict) else {}, r['type']
         said = v.get(type) if isinstance(v.get(type), list) else []
-        if _ls_kinds.get(type) != kind: note('not read', 'left out', f'a result of type {type!r}')
-        elif r.get('image_rotation'): note('not read', 'left out', f'a shape on a picture turned by {r["image_rotation"]} degrees')
-        elif kind == 'class': out += said
-        elif not said: note('no label', 'left out', f'a result of type {type!r}')
+        why = _refusal(r, v, said, kind)
+        if why: note('not read', 'left out', why); out.append(None); continue
+        if kind == 'class': out += said
         elif kind == 'boxes': out += [_ls_shape(r, v, l, note) for l in said]
-        else: out += [dict(zip(('start', 'end'), _ls_offsets(v, text or '', note)), label=l) for l in said]
+        else: at = _ls_offsets(v, text or '', note); out += [at and dict(zip(('start', 'end'), at), label=l) for l in said]
         if kind != 'class' and len(said) > 1: note('several labels', 'changed', f'{said}: one shape or span each')
     return out
+
+def _refusal(r, v, said, kind):
+    "Why a result cannot be read, or nothing"
+    if _ls_kinds.get(r['type']) != kind: return f'a result of type {r["type"]!r}'
+    if r.get('image_rotation'): return f'a shape on a picture turned by {r["image_rotation"]} degrees'
+    if r.get('item_index'): return 'a result on another than the first of several pictures'
+    if not said and kind != 'class': return f'a result of type {r["type"]!r} without a label'
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #5e5c6abe
 def _ls_who(a, model):
@@ -176,14 +191,15 @@ def _ls_who(a, model):
     return {k: v for k, v in d.items() if v not in (None, '')}
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #d374b91e
-def _ls_content(t, where):
+def _ls_content(t, key, where):
     "The item of a task: its text, or the names that its picture may have"
-    data = t['data']
-    key = next((k for k in ('text', 'image', 'audio', *data) if isinstance(data.get(k), str)), None)
-    v = data.get(key) or ''
-    media = key in ('image', 'audio') or media_kind(Path(urlsplit(v).path if '://' in v[:16] else v[:4096])) in ('image', 'audio')
+    v = t['data'].get(key)
+    v = v if isinstance(v, str) else ''
+    media = key in ('image', 'audio') or _is_media(v)
     name, text = (_ls_name(v), None) if media else (None, v)
-    return Item(where, name, text_at(data, 'item') or id_of(t), text_at(data, 'digest'), text)
+    return Item(where, name, text_at(t['data'], 'item') or id_of(t), text_at(t['data'], 'digest'), text, relative=True)
+
+def _is_media(v): return media_kind(Path(urlsplit(v).path if '://' in v[:16] else v[:4096])) in ('image', 'audio')
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #5d8ee6b3
 def _ls_answers(t, where, notes):
@@ -201,34 +217,96 @@ def _ls_answers(t, where, notes):
     if t.get('drafts'): notes('not read', 'left out', 'drafts', where)
     return out
 
+# %% ../../nbs/133_annotate.label_studio.ipynb #50eefa9a
+def _ls_control(results, control, notes, file):
+    "The control that is read, its object and its kind, among the results of a whole file"
+    def name(r): return str(r.get('from_name')).removesuffix('-polygon')
+    often = Counter(name(r) for r in results if r['type'] in _ls_kinds)
+    if control is not None and control not in often: raise DataError(f'no result came from the control {control!r}{did_you_mean(control, often)}')
+    control = control or (often.most_common(1)[0][0] if often else None)
+    for (c, type), n in Counter((name(r), r['type']) for r in results).items():
+        if type not in _ls_kinds: notes('not read', 'left out', f'{n} results of type {type!r}', file)
+        elif c != control: notes('another control', 'left out', f'{n} results of {c!r}: read them with control={c!r}', file)
+    mine = [r for r in results if name(r) == control]
+    kinds = Counter(_ls_kinds[r['type']] for r in mine if r['type'] in _ls_kinds)
+    objects = Counter(r.get('to_name') for r in mine if isinstance(r.get('to_name'), str))
+    if len(objects) > 1: notes('several objects', 'left out', f'{control!r} is on {", ".join(objects)}: the first is read', file)
+    return control, next(iter(objects), None), kinds.most_common(1)[0][0] if kinds else None
+
+def _ls_of_control(rs, control, object):
+    "The results of one control on one object"
+    return [r for r in rs if str(r.get('from_name')).removesuffix('-polygon') == control and r.get('to_name') in (object, None)]
+
+
+# %% ../../nbs/133_annotate.label_studio.ipynb #89c220f3
+def _ls_key(tasks, results, object, kind, config, data):
+    "The key of the data of a task under which the labeled thing stands. Raises `DataError` where several may be meant"
+    texts = Counter(k for t in tasks for k, v in t['data'].items() if isinstance(v, str) and k not in ('item', 'digest'))
+    if data is not None and data not in texts: raise DataError(f'no task has a text {data!r} in its data{did_you_mean(data, texts)}')
+    if data or object in texts or object in config: return data or config.get(object, object)
+    def media(k): return k in ('image', 'audio') or any(_is_media(t['data'][k]) for t in tasks[:100] if isinstance(t['data'].get(k), str))
+    keys = [k for k in texts if media(k) == (kind == 'boxes') or kind not in ('boxes', 'spans')]
+    said = [(t, r['value']) for t, r in results if isinstance(r.get('value'), dict) and isinstance(r['value'].get('text'), str)] if kind == 'spans' else []
+    holds = [k for k in keys if said and all(v['text'] in str(t['data'].get(k)) for t, v in said)]
+    keys = holds or [k for k in ('text', 'image', 'audio') if k in keys][:1] or keys
+    if len(keys) > 1: raise DataError(f'the tasks hold several texts: say which was labeled, as data=, one of {", ".join(keys)}')
+    return keys[0] if keys else None
+
 # %% ../../nbs/133_annotate.label_studio.ipynb #3f57dd02
-def _ls_classes(path, kind, items, results):
-    "(kind, classes): those of the configuration that we write beside it, else those that were used"
+def _ls_config(path):
+    "(task, object to key) of the configuration that we write beside the tasks; (None, {}) without one"
     config = path.parent/'config.xml'
-    if path.name == 'tasks.json' and config.is_file() and not config.is_symlink():
-        task = task_from_config(read_bytes(config, 2**20))
-        if kind in (None, task.kind) or (kind, task.kind) == ('class', 'classes'): return task.kind, task.classes
-    several = any(r.get('from_name') == 'classes' for r in results) or any(len(a['value']) != 1 for it in items for a in it.answers)
+    if path.name != 'tasks.json' or not config.is_file() or config.is_symlink(): return None, {}
+    xml = read_bytes(config, 2**20)
+    return task_from_config(xml), {e.get('name'): e.get('value', '').removeprefix('$') for e in parse_xml(xml, 'config.xml').iter()
+                                   if e.get('value', '').startswith('$')}
+
+def _ls_classes(task, kind, items, control):
+    "(kind, classes): those of the configuration, else those that were used"
+    if task and (kind in (None, task.kind) or (kind, task.kind) == ('class', 'classes')): return task.kind, task.classes
+    several = control == 'classes' or any(len(a['value']) != 1 for it in items for a in it.answers)
     return 'classes' if kind == 'class' and several else kind, classes_used(items, kind)
 
+# %% ../../nbs/133_annotate.label_studio.ipynb #1fbc2b3f
+def _item_results(rs):
+    "Results that answer about the item, not about one region in it"
+    regions = {r['id'] for r in rs if isinstance(r.get('id'), str) and r['type'] != 'choices'}
+    return [r for r in rs if r['type'] != 'choices' or r.get('id') not in regions]
+
+def _give_answers(it, answers, control, object, kind, notes):
+    "Give an item the answers to one control"
+    def note(*x): notes(*x, it.where)
+    for a, rs, model in answers:
+        mine = _ls_of_control(_item_results(rs), control, object)
+        if rs and not mine: note('not read', 'left out', 'an annotation without a result of this control'); continue
+        sizes = {as_size(r.get('original_width'), r.get('original_height')) for r in mine}
+        if kind == 'boxes' and len(sizes) == 1 and not it.size: it.size = next(iter(sizes))
+        it.answers.append(dict(value=_ls_value(mine, kind or 'class', it.text, note)) | answer_meta(_ls_who(a, model), note))
+
 # %% ../../nbs/133_annotate.label_studio.ipynb #0b977373
-def _read_ls(path, notes):
+def _read_ls(path, notes,
+    control:str=None, # the name of the control whose results are read; None: that with most results
+    data:str=None # the key in the data of a task under which the labeled text or picture stands; None: found out
+):
     "Read a list of tasks"
     d = read_json(path, notes)
     tasks = [t for t in d if isinstance(t, dict) and isinstance(t.get('data'), dict)] if isinstance(d, list) else []
     if not tasks: raise DataError(f'{path.name}, line 1: Label Studio exports a list of tasks with "data" (choose JSON, not JSON-MIN)')
     if len(tasks) < len(d): notes('no task', 'left out', f'{len(d) - len(tasks)} without "data"', path.name)
-    items = [_ls_content(t, f'task {t.get("id", n)}') for n, t in enumerate(tasks)]
-    said = [_ls_answers(t, it.where, notes) for t, it in zip(tasks, items)]
+    names = [f'task {t.get("id", n)}' for n, t in enumerate(tasks)]
+    said = [_ls_answers(t, where, notes) for t, where in zip(tasks, names)]
+    task, config = _ls_config(path)
     results = [r for answers in said for _, rs, _ in answers for r in rs]
-    kinds = Counter(_ls_kinds[r['type']] for r in results if r['type'] in _ls_kinds)
-    kind = kinds.most_common(1)[0][0] if kinds else None
-    for it, answers in zip(items, said):
-        def note(*x): notes(*x, it.where)
-        for a, rs, model in answers:
-            it.answers.append(dict(value=_ls_value(rs, kind or 'class', it.text, note)) | answer_meta(_ls_who(a, model), note))
-    kind, classes = _ls_classes(path, kind, items, results)
-    return SimpleNamespace(kind=kind, classes=classes, items=items)
+    whole = [r for answers in said for _, rs, _ in answers for r in _item_results(rs)]
+    if len(whole) < len(results): notes('not read', 'left out', f'{len(results) - len(whole)} choices about single regions', path.name)
+    control, object, kind = _ls_control(whole, control, notes, path.name)
+    mine = [(t, r) for t, answers in zip(tasks, said) for _, rs, _ in answers for r in _ls_of_control(rs, control, object)]
+    key = _ls_key(tasks, mine, object, kind, config, data)
+    items = [_ls_content(t, key, where) for t, where in zip(tasks, names)]
+    for it, answers in zip(items, said): _give_answers(it, answers, control, object, kind, notes)
+    kind, classes = _ls_classes(task, kind, items, control)
+    hint = f': these are results of {control!r}, control= reads another'
+    return SimpleNamespace(kind=kind, classes=classes, items=items, hint=hint)
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #ab890092
-Format('labelstudio', ['class', 'classes', 'boxes', 'spans'], _read_ls, _write_ls, ['tasks.json'], ['.json'], b'[')
+Format('labelstudio', ['class', 'classes', 'boxes', 'spans'], _read_ls, _write_ls, ['tasks.json'], ['.json'], lambda b: b.startswith(b'['))
