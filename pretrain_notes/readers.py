@@ -107,6 +107,8 @@ def _of_files(cls:Samples, root, paths, read, kind, labeled, **kw):
         raise DataError(f'{root} holds {" and ".join(sorted(found))}, which are parts and no classes: put class folders into them, or read it with labeled=False')
     if not rows:
         reasons = ', '.join(f'{n} {r}' for r, n in Counter(b['reason'] for b in bad).most_common(3))
+        if any(b['reason'] == 'misplaced' for b in bad): raise DataError(f'the files in {root} lie in no class folder ({reasons}): to read '
+            'them without labels use Samples.from_folder(path, labeled=False), or put them into one folder per class')
         raise DataError(f'nothing in {root} can be used ({reasons}): it must hold one folder of readable files a class, as class/file or split/class/file')
     if rows and any('split' in r for r in rows) and not all('split' in r for r in rows): raise DataError(f'{root} mixes split/class/file with class/file: use one layout')
     return cls.from_rows(rows, quarantined=bad, **kw)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch
 from . import markup
-from .base import DataError, did_you_mean, digest, file_digest, inside, normalize_text, progress, replacing, write_json
+from .base import DataError, did_you_mean, digest, file_digest, inside, normalize_text, plural, progress, replacing, write_json
 from .columns import (as_text, column_of, encode_labels, features_of, feed_values, is_missing, joined, own_columns, plain_table, stored_features,
                                     typed_table)
 from .media import is_gray, read_image, to_mode
@@ -154,8 +154,8 @@ def _typed(cls:Samples, table, features=None, vocab=None, **kw):
 @patch
 def __repr__(self:Samples):
     n, q = len(self), len(self._quarantined)
-    parts = [f'{n:,} samples', ', '.join(c for c in self.columns if c not in ('digest', 'id'))]
-    if self.vocab: parts.append(f'{len(self.vocab)} classes')
+    parts = [plural(n, 'sample'), ', '.join(c for c in self.columns if c not in ('digest', 'id'))]
+    if self.vocab: parts.append(plural(len(self.vocab), 'class', 'classes'))
     if 'split' in self.columns: parts.append(' + '.join(f'{c:,} {s}' for s, c in self.split_counts().items()))
     return ' · '.join(parts + [f'{q:,} quarantined'] * bool(q))
 

@@ -18,9 +18,11 @@ from fastcore.basics import patch, store_attr
 
 from .interchange import (
     Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, shape_key)
+from .shapes import upright
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
 from ..base import DataError, did_you_mean, digest, plural, replacing, write_json
+from ..base import DataError, did_you_mean, digest, replacing, some, write_json
 from ..markup import P, frame, look, sheet, to_html
 from ..media import image_suffixes
 from ..readers import list_files, media_kind, read_media_file
@@ -34,13 +36,19 @@ def _main_file(path, format):
     if not p.exists(): raise DataError(f'there is no file or folder {p.name}: check the path')
     among = [formats[format]] if format else list(formats.values())
     if p.is_dir():
-        found = [(f, p/n) for f in among for n in f.files if (p/n).exists()]
+        found = [(f, p/n) for f in among for n in f.files if (p/n).exists()] or _under_other_names(p, among)
         wanted = ', '.join(n for f in among for n in f.files)
         if not found: raise DataError(f'{p.name} holds none of {wanted}: give the file itself, and the format')
     else:
         found = [(f, p) for f in among if format or f.is_mine(p)]
         if not found: raise DataError(f'{p.name} does not look like any of {", ".join(formats)}: say format=')
     return found[0]
+
+def _under_other_names(folder, formats):
+    "[(Format, main file)] of a folder in which no file has the name that its format usually gives it"
+    found = [(f, q) for f in formats for q in f.in_folder(folder)]
+    if len(found) > 1: raise DataError(f'{folder.name} holds several: {some(q.relative_to(folder) for _, q in found)}: give one of them')
+    return found
 
 # %% ../../nbs/130_annotate.formats.ipynb #b2dbe7d2
 def _name_levels(name):
@@ -74,7 +82,8 @@ class _NameFinder:
 # %% ../../nbs/130_annotate.formats.ipynb #895de3ba
 def _find_by_name(it, find, notes):
     "The number of an item by its name, or None with a note"
-    for name in [it.name] if isinstance(it.name, str) else it.name or ():
+    names = [it.name] if isinstance(it.name, str) else it.name or ()
+    for name in dict.fromkeys([*names, *(n.strip() for n in names)]):
         try: i = find(name)
         except DataError as e: notes('ambiguous name', 'left out', e, it.where); return None
         if i is None: continue
@@ -85,14 +94,17 @@ def _find_by_name(it, find, notes):
 # %% ../../nbs/130_annotate.formats.ipynb #8d2e8dcf
 def _match_rows(items, samples, notes):
     "The row of each item among given samples, or None"
-    ids, rows, seen = {v: i for i, v in enumerate(samples['id'].to_pylist())}, {}, Counter()
-    for i, d in enumerate(samples['digest'].to_pylist()): rows.setdefault(d, []).append(i)
+    ids, digests, rows, seen = {v: i for i, v in enumerate(samples['id'].to_pylist())}, samples['digest'].to_pylist(), {}, Counter()
+    for i, d in enumerate(digests): rows.setdefault(d, []).append(i)
     texts = samples['text'].to_pylist() if 'text' in samples.columns else None
     find = _NameFinder(_sample_names(samples)) if any(it.name for it in items) else lambda n: None
     out = []
     for it in items:
-        d = it.digest or (None if it.text is None else digest(it.text))
-        i = ids.get(it.id)
+        d, i = it.digest or (None if it.text is None else digest(it.text)), ids.get(it.id)
+        if i is not None and it.digest not in (None, digests[i]):          # the same id, and another content
+            notes('another content', 'left out' if d not in rows else 'kept', 'the id is that of a sample with another digest', it.where)
+            i = None
+            if d not in rows: out.append(None); continue
         if i is None and d in rows: i = rows[d][min(seen[d], len(rows[d]) - 1)]
         elif i is None: i = _find_by_name(it, find, notes)
         seen[d] += 1
@@ -131,9 +143,11 @@ def _sample_names(samples):
 
 # %% ../../nbs/130_annotate.formats.ipynb #4d2e6b00
 def _text_key(it, seen, notes):
-    "What a text is known by: its id; else itself, and how often the same annotator had it before"
-    if it.id: return it.id
+    "What a text is known by: its id and itself; without an id itself, and how often the same annotator had it before"
     d, who = digest(it.text), {a['annotator'] for a in it.answers if a.get('annotator')}
+    if it.id:
+        if seen.setdefault(('id', it.id), d) != d: notes('id twice', 'kept', f'the id {it.id!r} has several texts: an item each', it.where)
+        return it.id, d
     n = max((seen[d, w] for w in who), default=seen[d])
     key = d, n, bool(who)
     if seen[d] and not seen[key]: notes('same text', 'kept', 'a text that was there before, as an item of its own')
@@ -143,16 +157,20 @@ def _text_key(it, seen, notes):
 # %% ../../nbs/130_annotate.formats.ipynb #f56e4de1
 def _new_row(it, files, find, seen, notes):
     "(key, row of a new sample) of an item; None with a note if its content is not there"
-    ours = dict(id=it.id, digest=it.digest) if it.id and it.digest else dict(source_id=it.id) if it.id else {}
-    ours |= dict(split=it.split) if it.split else {}
-    if it.text is not None: return _text_key(it, seen, notes), ours | dict(text=it.text) | (dict(tokens=it.tokens) if it.tokens else {})
+    split = dict(split=it.split) if it.split else {}
+    ours = (dict(id=it.id, digest=it.digest) if it.id and it.digest else dict(source_id=it.id) if it.id else {}) | split
+    if it.text is not None:
+        if it.digest and it.digest != digest(it.text):
+            notes('another text', 'kept', 'not the text that was labeled: its digest differs', it.where)
+            ours = dict(source_id=it.id) | split if it.id else split
+        return _text_key(it, seen, notes), ours | dict(text=it.text) | (dict(tokens=it.tokens) if it.tokens else {})
     if (i := _find_by_name(it, find, notes)) is None: return None
     rel, path, why = files[i]
     blob, why = read_media_file(path, media_kind(path), why)
     if why: return notes('unreadable', 'left out', why, it.where)
     if it.digest and digest(blob) != it.digest:
         notes('another picture', 'kept', f'{rel} is not the file that was labeled: its digest differs', it.where)
-        ours = {k: v for k, v in ours.items() if k == 'split'}
+        ours = split
     return rel, ours | {media_kind(path): dict(bytes=blob, path=path.name), 'source': rel}
 
 # %% ../../nbs/130_annotate.formats.ipynb #5f6a0656
@@ -168,21 +186,56 @@ def _new_samples(items, root, notes):
         at.append(None if got is None else row_of[got[0]])
     if not rows:
         raise DataError(f'none of the {len(items)} items can be read: give the samples, as samples=, or put the files beside the labels')
-    if not all('digest' in r for r in rows):
+    if not all('digest' in r for r in rows) or len({r['id'] for r in rows}) < len(rows):
         for r in rows:
             if r.pop('digest', None): r['source_id'] = r.pop('id')
     if not all('split' in r for r in rows):
         for r in rows: r.pop('split', None)
     return Samples.from_rows(rows), at
 
+# %% ../../nbs/130_annotate.formats.ipynb #d057d698
+def _picture_frame(samples, i):
+    "(size as stored, orientation by EXIF) of a picture"
+    from PIL import Image
+    im = Image.open(io.BytesIO(samples['image'][int(i)].as_py()['bytes']))
+    if im.format == 'PNG': im.load()                                   # its EXIF may stand at the end
+    turned = im.getexif().get(0x0112)
+    return im.size, turned if turned in range(2, 9) else 1
+
+def _frame_of(it, stored, turned, frame):
+    "The frame in which a file means its shapes, 'upright' or 'stored'. Raises `DataError` where it cannot be told"
+    seen = stored[::-1] if turned > 4 else stored
+    if it.size and it.size not in (stored, seen) and not (it.relative and _same_aspect(it.size, stored, seen)):
+        raise DataError(f'the file says {it.size[0]} x {it.size[1]}, in truth it is {seen[0]} x {seen[1]}: '
+                        'its shapes are in another frame')
+    if turned == 1: return 'upright'
+    if frame: return frame
+    if it.size and stored != seen: return min(('upright', seen), ('stored', stored), key=lambda f: _unlike(it.size, f[1]))[0]
+    raise DataError("EXIF turns the picture, and the file does not tell whether its shapes are: say frame='upright' or frame='stored'")
+
+def _unlike(a, b): return abs(a[0] * b[1] - a[1] * b[0]) / max(a[0] * b[1], a[1] * b[0])
+def _same_aspect(a, *others): return any(_unlike(a, b) < .02 for b in others)
+
+# %% ../../nbs/130_annotate.formats.ipynb #f6ca4b8c
+def _turned(it, samples, i, task, frame, note):
+    "How shapes are to be turned: {} or dict(stored=size, turned=orientation). Raises `DataError` if their frame is not that of the picture"
+    if task.kind != 'boxes' or not any(a['value'] for a in it.answers): return {}
+    stored, turned = _picture_frame(samples, i)
+    frame = _frame_of(it, stored, turned, 'upright' if it.digest else frame)
+    if it.size and it.size not in (stored, stored[::-1]): note('another size', 'kept', f'{it.size}, in truth {stored}; shares fit both')
+    if frame == 'upright': return {}
+    note('turned', 'changed', 'shapes on the stored picture are turned as EXIF turns it')
+    return dict(stored=stored, turned=turned)
+
 # %% ../../nbs/130_annotate.formats.ipynb #7f4d456e
-def _in_pixels(s, size):
-    "A shape in pixels; with `rel` it comes in shares of width and height"
-    if not s.get('rel'): return s
-    w, h = size
-    s = {k: v for k, v in s.items() if k != 'rel'}
-    if 'box' in s: return s | dict(box=[v * o for v, o in zip(s['box'], (w, h, w, h))])
-    return s | dict(points=[[x * w, y * h] for x, y in s['points']])
+def _in_pixels(s, sample):
+    "A shape in pixels of the upright picture; with `rel` it comes in shares of width and height"
+    w, h = stored = sample.get('stored') or sample['size']
+    if s.get('rel'):
+        s = {k: v for k, v in s.items() if k != 'rel'}
+        s |= (dict(box=[v * o for v, o in zip(s['box'], (w, h, w, h))]) if 'box' in s else
+              dict(points=[[x * w, y * h] for x, y in s['points']]))
+    return upright(s, stored, sample['turned']) if 'turned' in sample else s
 
 # %% ../../nbs/130_annotate.formats.ipynb #e91c204d
 def _clip(s, size):
@@ -207,7 +260,8 @@ def _fit_boxes(value, task, sample, note):
     "Shapes as the task stores them"
     out = []
     for s in value:
-        try: s = _in_pixels(s, sample['size']); t = task.check([s])[0]
+        if s is None: continue                                   # refused by the reader, which noted why
+        try: s = _in_pixels(s, sample); t = task.check([s])[0]
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as e:     # a DataError is a ValueError
             note('no shape', 'left out', e if isinstance(e, DataError) else str(s)[:80]); continue
         if _largest_difference(s, t) > 1e-6: note('rounded', 'changed', 'coordinates are kept to a hundredth of a pixel')
@@ -224,6 +278,7 @@ def _fit_spans(value, task, sample, note):
     "Spans as the task stores them"
     out = []
     for s in value:
+        if s is None: continue
         try: t = task.check([s], dict(text=sample['text']))[0]
         except DataError:                                        # it may only cut a character in two: then it is widened
             try: t = task.snap([s], sample['text'])[0]
@@ -243,27 +298,43 @@ def _fit_classes(value, task, sample, note):
     "The names of several classes as the task stores them"
     out = []
     for c in value if isinstance(value, list) else [value]:
+        if c is None: continue
         try: out += task.check([str(c) if isinstance(c, int) else c])
         except DataError as e: note('no class', 'left out', e)
     return task.check(out)
 
 # %% ../../nbs/130_annotate.formats.ipynb #15c713c1
-_fitters = {'boxes': _fit_boxes, 'spans': _fit_spans, 'class': _fit_class, 'classes': _fit_classes}
+def _names_of(task):
+    "A function that calls classes as the task does, where nothing but white space around them differs"
+    bare = {}
+    for c in task.classes: bare.setdefault(c.strip(), []).append(c)
+    def named(v):
+        if isinstance(v, list): return [named(x) for x in v]
+        if isinstance(v, dict) and 'label' in v: return v | dict(label=named(v['label']))
+        same = bare.get(v.strip(), ()) if isinstance(v, str) and v not in task.colors else ()
+        return same[0] if len(same) == 1 else v
+    return named
 
+_fitters = {'boxes': _fit_boxes, 'spans': _fit_spans, 'class': _fit_class, 'classes': _fit_classes}
 
 # %% ../../nbs/130_annotate.formats.ipynb #e1eb76f4
 def _label_table(got, rows, samples, task, notes):
     "The labels as a table of item, value and what is known of them"
     import pandas as pd
-    ids, out = samples['id'].to_pylist(), []
+    ids, out, named, claimed = samples['id'].to_pylist(), [], _names_of(task), {}
     for it, i in zip(got.items, rows):
         if i is None or not it.answers: continue
-        sample = bounds_of(samples, i, task)
         def note(what, effect, detail): notes(what, effect, detail, it.where, ids[i])
-        if it.size and sample.get('size', it.size) != it.size: note('another size', 'kept', f'{it.size}, in truth {sample["size"]}')
+        sample = bounds_of(samples, i, task)
+        try: sample |= _turned(it, samples, i, task, getattr(got, 'frame', None), note)
+        except DataError as e: note('another size' if it.size else 'turned', 'left out', e); continue
         for a in it.answers:
-            try: out.append(dict(a, item=ids[i], value=_fitters[task.kind](a['value'], task, sample, note)))
-            except (DataError, TypeError) as e: note('no answer', 'left out', e)
+            who = i, *(a.get(k) for k in ('annotator', 'source', 'source_version'))
+            if claimed.setdefault(who, it.where) != it.where: note('claimed twice', 'kept', f'{claimed[who]} answers for it, too')
+            try: value = _fitters[task.kind](named(a['value']), task, sample, note)
+            except (DataError, TypeError) as e: note('no answer', 'left out', e); continue
+            if not value and a['value']: note('no answer', 'left out', 'everything in it was refused')
+            else: out.append(dict(a, item=ids[i], value=value))
     df = pd.DataFrame(out, columns=['item', 'value', *answer_fields])
     df['time'] = pd.to_datetime(df['time'], utc=True, errors='coerce').dt.floor('ms')
     return df.astype(dict(score=float, seconds=float))
@@ -275,7 +346,7 @@ def _task_for(got, task, root):
     if task is None and mine.is_file() and not mine.is_symlink(): task = Task.from_dict(read_json(mine, Notes()))
     if task is not None:
         if got.kind in (None, task.kind) or {got.kind, task.kind} == {'class', 'classes'}: return task
-        raise DataError(f'the file holds {got.kind}, and the task asks for {task.kind}')
+        raise DataError(f'the file holds {got.kind}, and the task asks for {task.kind}{getattr(got, "hint", "")}')
     if got.kind is None: raise DataError('the file does not say what kind of answer it holds: give the task, as task=')
     if not got.classes: raise DataError('the file names no classes: give the task, as task=')
     if len(got.classes) < 2 and got.kind in ('class', 'classes'):
@@ -307,33 +378,54 @@ def read_labels(
     format:str=None, # a name in `all_formats()`; None: guessed
     samples:Samples=None, # what was labeled, to be matched by id, digest or name; None: made of what the file and its folder hold
     task:Task=None, # the question; None: made of the class names in the file
+    frame:str=None, # the frame of shapes on pictures that EXIF turns: 'upright', or 'stored'; None: told by the stated size
     **kw # options of the format
 )->Imported: # samples, task, labels, report
     "Read labels that some tool has written. Raises `DataError` that names file and line if nothing of it can be used"
     notes = Notes()
     f, main = (all_formats()['dataset'], path) if hasattr(path, 'features') else _main_file(path, format)
+    if frame not in (None, 'upright', 'stored'): raise DataError(f"frame is 'upright' or 'stored', not {frame!r}")
     got = f.read(main, notes, **f.options(f.read, kw))
+    got.frame = frame
     return _imported(got, labels_root(main), samples, task, notes)
 
 # %% ../../nbs/130_annotate.formats.ipynb #60952e92
 def _imported(got, root, samples, task, notes):
     "Labels joined with samples"
+    if got.classes and not getattr(got, 'exact', False): got.classes = _bare_names(got.classes, notes)
+    if (root/'task.json').is_file(): got.frame = getattr(got, 'frame', None) or 'upright'     # we wrote it
     task = _task_for(got, task, root)
-    whole = [it for it in got.items if not _holds_half_character(it, notes)]
-    if not whole: raise DataError('the file holds no items')
+    whole = [it for it in got.items if _is_whole(it, notes)]
+    if not whole:
+        why = next((f': {detail}' for _, _, _, effect, detail in notes if effect == 'left out'), '')
+        raise DataError(f'the file holds no item that can be read{why}')
     got.items, given = whole, samples if samples is not None else getattr(got, 'samples', None)
     new, rows = _new_samples(whole, root, notes) if given is None else (given, _match_rows(whole, given, notes))
     return Imported(new, task, _label_table(got, rows, new, task, notes), notes.table())
 
+def _bare_names(classes, notes):
+    "Class names without white space around them, each once; a name that holds half a character is left out"
+    out = [c for c in dict.fromkeys(str(c).strip() for c in classes) if c]
+    if len(out) < len(classes): notes('class twice', 'changed', 'names that differ by white space at most are one class')
+    for c in out:
+        if _half(c): notes('half a character', 'left out', 'a lone surrogate in the name of a class')
+    return [c for c in out if not _half(c)]
+
 # %% ../../nbs/130_annotate.formats.ipynb #dbf87ec1
-def _holds_half_character(it, notes):
-    "Whether an item holds half a character, which no text can be stored with"
-    said = [it.text, it.id, it.digest, it.split, it.name, it.tokens, it.answers]
-    try: json.dumps(said, ensure_ascii=False, default=str).encode()
-    except (UnicodeEncodeError, RecursionError):
-        notes('half a character', 'left out', 'a lone surrogate in what the file says of it', it.where)
-        return True
+def _half(x):
+    "Whether something that JSON can hold holds half a character, which no text can be stored with"
+    try: json.dumps(x, ensure_ascii=False, default=str).encode()
+    except (UnicodeEncodeError, RecursionError): return True
     return False
+
+def _is_whole(it, notes):
+    "Whether an item can be stored; of its answers, what holds half a character is taken out"
+    def note(what): notes('half a character', 'left out', f'a lone surrogate in {what}', it.where)
+    if _half([it.text, it.id, it.digest, it.split, it.name, it.tokens]): return note('what the file says of it')
+    for a in it.answers:
+        if isinstance(a['value'], list) and _half(a['value']): note('an answer'); a['value'] = [None if _half(v) else v for v in a['value']]
+    if _half(it.answers): note('an answer'); it.answers = [a for a in it.answers if not _half(a)]
+    return True
 
 # %% ../../nbs/130_annotate.formats.ipynb #f666da7c
 def label_rows(

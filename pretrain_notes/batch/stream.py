@@ -24,7 +24,7 @@ from fastai.torch_core import TensorImage, TensorImageBW, default_device
 from fastcore.all import L, patch, store_attr
 
 from .loaders import BytesDL, ImageData, SampleLoaders, as_samples, batch_pipeline, labels_wanted, per_view, renumbering
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, plural
 from ..samples import Samples, SizeError, quarantine_entry, splits
 from ..readers import list_files, media_kind, split_and_class
 from ..columns import encode_labels, is_missing
@@ -44,7 +44,7 @@ class ImageStream(ImageData):
         self.unread, self.warned = {}, 0                          # where an image could not be read: why; how many of them were told
     def __len__(self): return self.n
     def __iter__(self): return self.read(None)
-    def __repr__(self): return f'{self.n:,} images · ' + (f'{len(self.vocab)} classes' if self.vocab else 'no labels')
+    def __repr__(self): return plural(self.n, 'image') + ' · ' + (plural(len(self.vocab), 'class', 'classes') if self.vocab else 'no labels')
     def new_empty(self): return ImageStream(partial(_listed, []), 0, self.vocab, self.views)     # for `Learner.export`
 
 def _listed(rows, rng):

@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator
 
 from ..base import DataError, did_you_mean, normalize_text, some
 from ..parts import assign_parts, linked
-from ..samples import own_columns, Samples
+from ..columns import own_columns
+from ..samples import Samples
 from .scores import class_scores
 
 # %% ../../nbs/210_classify.preflight.ipynb #48d7abe7

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fastcore.basics import patch
 
 from ..base import DataError, did_you_mean, inside, plural
-from ..samples import own_columns
+from ..columns import own_columns
 from .rules import Context, repeats, rule, walk
 
 # %% ../../nbs/610_standards.checks_rows.ipynb #17bfa281

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..base import DataError, did_you_mean, plural
-from ..samples import own_columns
+from ..columns import own_columns
 from .rules import NotApplicable, is_date, is_text, rule, walk
 
 # %% ../../nbs/614_standards.checks_schema.ipynb #0f08f771

@@ -21,7 +21,8 @@ import pyarrow as pa
 from fastcore.basics import patch
 
 from ..base import DataError, did_you_mean, inside
-from ..samples import Samples, features_of, own_columns, record_keys
+from ..samples import Samples, record_keys
+from ..columns import features_of, own_columns
 
 # %% ../../nbs/600_standards.rules.ipynb #a259d043
 severities = dict(E='error', W='warning', I='info')   # an error makes `pretrain-notes check` exit with 1
