@@ -357,7 +357,7 @@ def labels_in_store(
     "What a store says of a task, the answer that counts last"
     import pandas as pd
     if not isinstance(labels, LabelStore): return labels
-    said, final, best = labels.labels(task), labels.decisions(task), labels.decided(task)
+    said, final, best = labels.labels(task), labels.decisions(task), labels.decided(task, 'majority')
     over = said['item'].isin(final['item'])
     if len(final): notes('decided', 'changed', f'by a reviewer: {len(final)} items, in place of {over.sum()} labels')
     said = said[~over].assign(wins=lambda d: [v == best[i] for i, v in zip(d['item'], d['value'])]).sort_values('wins', kind='stable')
