@@ -8,8 +8,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.backup.html.md"""
 __all__ = []
 
 # %% ../../nbs/112_annotate.backup.ipynb #5aa2f085
-import atexit, json, os, re, threading, time, warnings
-from contextlib import contextmanager, suppress
+import atexit, json, os, re, sqlite3, threading, time, warnings
+from contextlib import closing, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -17,12 +17,48 @@ import sqlalchemy as sa
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
+from .places import rebuild, recount
+from .seals import one_state
 from .store import LabelStore
 from .tables import (
-    about_table, checked_number, checked_overlap, checked_text, claim_table, decoded, erased_table, event_row, event_table, gold_table,
-    item_ids, item_mark, label_schema, protect_log, queue_table, rate_key, rebuild, replan, required_number, to_json, undone_table, upsert)
+    about_table, batches, checked_number, checked_overlap, checked_text, claim_table, decoded, direct_many, erased_table, event_columns, event_row, event_table,
+    gap_table, gold_table, item_ids, item_mark, label_meta, label_schema, label_url, make_tables, protect_log, queue_table, rate_key, replan, required_number, safe_engine,
+    tally_table, to_json, undone_table, upsert)
 from .tasks import Task
 from ..base import DataError, replacing
+
+# %% ../../nbs/112_annotate.backup.ipynb #8eeec003
+@patch
+def backup(self:LabelStore,
+    path # file to write; one that is there is replaced when the new one is whole
+)->Path: # the file
+    "Copy the whole store as it is now to a SQLite file. Raises `DataError` where that cannot be done"
+    if self._sqlite and Path(path).absolute() == Path(self.url.database).absolute(): raise DataError('a backup goes to another file')
+    with replacing(path) as tmp:
+        try:
+            with closing(sqlite3.connect(tmp)) as new:
+                if self._sqlite:
+                    with self._engine.connect() as conn: conn.connection.dbapi_connection.backup(new)
+                else: self._copy_tables(tmp)
+                new.execute('PRAGMA journal_mode=DELETE')        # one file, and nothing beside it
+        except (sqlite3.Error, sa.exc.DBAPIError) as e: raise DataError(f'no backup was made: {self._why(e)}') from None
+    return Path(path)
+
+@patch
+def _copy_tables(self:LabelStore, path):
+    "Copy all rows of a server's tables to a SQLite file, seals included"
+    engine = safe_engine(label_url(path))
+    with one_state(self._engine) as conn, engine.begin() as new:
+        new.exec_driver_sql('BEGIN')
+        make_tables(new)
+        new.execute(about_table.delete().where(about_table.c.key != 'tables'))
+        for t in label_meta.sorted_tables:
+            names = [c.name for c in t.columns]
+            keep = (lambda r: r['key'] not in ('head', 'clock')) if t is about_table else lambda r: True
+            for rows in batches(conn, sa.select(t)):
+                direct_many(new, f'INSERT INTO {t.name} ({", ".join(names)}) VALUES ({", ".join(":" + n for n in names)})',
+                            [r for r in (dict(zip(names, r)) for r in rows) if keep(r)])
+    engine.dispose()
 
 # %% ../../nbs/112_annotate.backup.ipynb #0b94a209
 @patch
@@ -31,7 +67,7 @@ def export(self:LabelStore,
 )->Path: # the file
     "The whole log as JSON Lines. Raises `DataError` if it cannot be written"
     with replacing(path) as tmp, open(tmp, 'wb') as f:
-        for d in self._log(): f.write(_line(d))
+        for l in self._log(): f.write(l)
     return Path(path)
 
 def _line(d): return (json.dumps(d, ensure_ascii=False) + '\n').encode()
@@ -39,29 +75,40 @@ def _line(d): return (json.dumps(d, ensure_ascii=False) + '\n').encode()
 # %% ../../nbs/112_annotate.backup.ipynb #175ccc2b
 @patch
 def _log(self:LabelStore):
-    "The log as dictionaries"
-    plan, erased = self._plan(), self._rows(sa.select(erased_table))
-    yield dict(format='pretrain_notes.labels', schema=label_schema, store=self.store_id, erased=len(erased), plan=plan)
-    yield from (dict(task=spec, version=v) for v, spec in self.tasks().items())
-    yield from self._since(0)
-    yield from self._team()
-    yield from (dict(erased=dict(e._mapping)) for e in erased)
+    "The log as lines"
+    plan, erased = self._plan(), self._rows(sa.select(erased_table.c.digest, erased_table.c.reason, erased_table.c.time))
+    yield _line(dict(format='pretrain_notes.labels', schema=label_schema, store=self.store_id, erased=len(erased), plan=plan))
+    yield from (_line(dict(task=spec, version=v)) for v, spec in self.tasks().items())
+    yield from (l for _, _, l in self._since(0))
+    yield from map(_line, self._team())
+    yield from (_line(dict(erased=dict(e._mapping))) for e in erased)
 
 @patch
-def _since(self:LabelStore, seq, n=5000):
-    "Events after `seq` as dictionaries, read `n` at a time"
-    while rows := self._rows(sa.select(event_table).where(event_table.c.seq > seq).order_by(event_table.c.seq).limit(n)):
-        for r in rows: yield {k: v for k, v in decoded(r._mapping).items() if v is not None}
-        seq = rows[-1].seq
+def _since(self:LabelStore, seq):
+    "(place, version of the task, line) of each event after `seq`; read a few thousand at a time"
+    query = sa.select(*[event_table.c[c] for c in event_columns]).where(event_table.c.seq > seq).order_by(event_table.c.seq)
+    version = event_columns.index('task_version')
+    for rows in self._batches(query, 5000):
+        for r in rows: yield r[0], r[version], _event_line(r)
+
+_heads = [f'"{c}": ' for c in event_columns]
+_told = json.JSONEncoder(ensure_ascii=False).encode
+_is_json = [c in ('value', 'proposal') for c in event_columns]
+def _event_line(row):
+    "An event as a line; its value and proposal are JSON already"
+    parts = [h + (v if j else _told(v)) for h, v, j in zip(_heads, row, _is_json) if v is not None]
+    return ('{' + ', '.join(parts) + '}\n').encode()
 
 # %% ../../nbs/112_annotate.backup.ipynb #9d36592d
 @patch
 def _team(self:LabelStore):
     "A team's plan as dictionaries: queue, gold, and the rate of gold"
-    queue = sa.select(*[queue_table.c[c] for c in ('task', 'item', 'rank', 'overlap')]).order_by(queue_table.c.id)
-    yield from (dict(queue=dict(q._mapping)) for q in self._rows(queue))
-    yield from (dict(gold=decoded(g._mapping)) for g in self._rows(sa.select(gold_table).order_by(gold_table.c.task, gold_table.c.item)))
-    rates = sa.select(about_table).where(about_table.c.key.startswith(rate_key, autoescape=True)).order_by(about_table.c.key)
+    names = ('task', 'item', 'rank', 'overlap')
+    queue = sa.select(*[queue_table.c[c] for c in names]).order_by(queue_table.c.id)
+    for rows in self._batches(queue): yield from (dict(queue=dict(zip(names, q))) for q in rows)
+    g = gold_table.c
+    for r in self._rows(sa.select(g.task, g.item, g.value).order_by(g.task, g.item)): yield dict(gold=decoded(r._mapping))
+    rates = sa.select(about_table.c.key, about_table.c.value).where(about_table.c.key.startswith(rate_key, autoescape=True)).order_by(about_table.c.key)
     yield from (dict(rate=dict(task=r.key[len(rate_key):], rate=float(r.value))) for r in self._rows(rates))
 
 @patch
@@ -140,7 +187,8 @@ def restore(self:LabelStore,
         keep = lambda r: not gone or item_mark(r['item']) not in gone
         n = conn.scalar(sa.select(sa.func.count()).select_from(event_table))
         self._know(conn, log.tasks)
-        self._insert(conn, [e for e in events.values() if keep(e)])
+        new = [e for e in events.values() if keep(e)]
+        for k in range(0, len(new), 5000): self._insert(conn, new[k:k+5000], plan=False)
         for table, rows in ((queue_table, log.queue), (gold_table, log.gold)):
             upsert(conn, table, ('task', 'item'), [r for r in rows if keep(r)])
         if log.queue or log.gold or log.rate: replan(conn, log.rate)
@@ -238,13 +286,11 @@ def _follow(self:_Mirror):
 @patch
 def _append(self:_Mirror, f, seq):
     "Write events after `seq` to the end of the file, and have them on its disk"
-    tasks, lines = self.store.tasks(), []
-    for d in self.store._since(seq):
-        if (v := d.get('task_version')) and v not in self.known: lines.append(_line(dict(task=tasks[v], version=v)))
-        self.known.add(v)
-        lines.append(_line(d))
-        seq = d['seq']
-    f.write(b''.join(lines))
+    tasks = self.store.tasks()
+    for seq, version, line in self.store._since(seq):
+        if version and version not in self.known: f.write(_line(dict(task=tasks[version], version=version)))
+        self.known.add(version)
+        f.write(line)
     f.flush(); os.fsync(f.fileno())
     self.seq = seq
 
@@ -321,6 +367,7 @@ def erase(self:LabelStore,
         protect_log(conn, on=False)
         n = [self._forget(conn, items[i:i+500]) for i in range(0, len(items), 500)]
         protect_log(conn)
+        for t in conn.scalars(sa.select(tally_table.c.task)).all(): recount(conn, t)
     self._compact()
     return dict(events=sum(e for e, _ in n), claims=sum(c for _, c in n), lines=self._erase_copies(gone, exports))
 
@@ -328,6 +375,8 @@ def erase(self:LabelStore,
 @patch
 def _forget(self:LabelStore, conn, items):
     "Delete the rows of these items; (events, claims) that went"
+    gone = sa.select(event_table.c.seq, event_table.c.seal).where(event_table.c.item.in_(items))
+    conn.execute(gap_table.insert().from_select(['seq', 'seal'], gone))
     conn.execute(undone_table.delete().where(undone_table.c.seq.in_(sa.select(event_table.c.seq).where(event_table.c.item.in_(items)))))
     for table in (queue_table, gold_table): conn.execute(table.delete().where(table.c.item.in_(items)))
     return tuple(conn.execute(t.delete().where(t.c.item.in_(items))).rowcount for t in (event_table, claim_table))

@@ -15,10 +15,11 @@ import numpy as np
 import sqlalchemy as sa
 from fastcore.basics import patch
 
+from .places import Places, clock, recount
 from .store import LabelStore
 from .tables import (
-    about_table, as_task, checked_overlap, checked_text, claim_sql, claim_table, clock, cursor_table, cursors_back, event_table, gold_table,
-    held_states, item_ids, leased, queue_table, rate_key, recount, replan, required_number, task_name, to_json, upsert)
+    about_table, as_task, checked_overlap, checked_text, claim_table, counted, cursor_table, direct, event_table, gold_table, held_states,
+    item_ids, leased, queue_table, rate_key, replan, required_number, tally_table, task_name, to_json, upsert)
 from .tasks import Task
 from ..base import DataError
 from ..stats import wilson_interval
@@ -65,13 +66,13 @@ def _ranks(ids, priority):
     if len(scores) != len(ids): raise DataError(f'there are {len(scores)} priorities for {len(ids)} items')
     bad = next((i for i, s in zip(ids, scores) if not isinstance(s, (int, float, np.number)) or not np.isfinite(s)), None)
     if bad is not None: raise DataError(f'the priority of {bad!r} is no number')
-    return [-float(s) for s in scores]
+    return [0. - float(s) for s in scores]
 
 # %% ../../nbs/114_annotate.team.ipynb #2c393fa9
 _next = sa.text("""SELECT id, rank, item FROM queue q
     WHERE task = :task AND open > 0 AND closed = 0 AND (rank, id) > (:rank, :id)
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.task = q.task AND c.item = q.item AND c.annotator = :annotator
-                    AND c.state IN ('leased', 'labelled', 'skipped'))
+                    AND c.state IN ('leased', 'labeled', 'skipped'))
     ORDER BY rank, id LIMIT :n""")
 
 # %% ../../nbs/114_annotate.team.ipynb #03459189
@@ -80,16 +81,19 @@ def claim(self:LabelStore,
     annotator:str, # who wants to label
     task, # a task or its name
     n:int=1, # how many items, 1 to 1000
-    lease:float=600 # for how many seconds; long enough for all of them
+    lease:float=600, # for how many seconds; each answer, and `renew`, begins them anew
+    ahead:int=None # how many items the annotator may hold at a time, those of earlier claims included; None: as many as are claimed
 )->list: # dictionaries with item, gold (whether its answer is known) and expires (seconds since 1970); [] when nothing is left
     "Lease the next items. Leases that ran out are taken back first"
     who, task = checked_text('annotator', annotator, 200), task_name(task)
     n, lease = int(required_number('n', n, 1, 1000)), required_number('lease', lease)
+    if ahead is not None: required_number('ahead', ahead, 1, 1000)
     with self._writing() as conn:
-        now = clock(conn)
-        _take_leases(conn, sa.and_(claim_table.c.task == task, leased, claim_table.c.expires <= now), task, 'expired')
+        now, c = clock(conn), claim_table.c
+        _take_leases(conn, sa.and_(c.task == task, leased, c.expires <= now), task, 'expired')
+        if ahead: n = min(n, int(ahead) - conn.scalar(sa.select(sa.func.count()).where(c.task == task, leased, c.annotator == who)))
         out, at = self._choose(conn, task, who, n)
-        if out: self._lease(conn, task, who, out, now + lease, at)
+        if out: self._lease(conn, task, who, out, now + lease, lease, at)
     return [dict(item=i, gold=g, expires=now + lease) for i, g in out]
 
 # %% ../../nbs/114_annotate.team.ipynb #30da1290
@@ -98,7 +102,7 @@ def _choose(self:LabelStore, conn, task, who, n):
     "The next items, each with whether it is gold, and where the annotator is after them"
     at, out = conn.execute(sa.select(cursor_table).where(cursor_table.c.task == task, cursor_table.c.annotator == who)).first(), []
     rank, id, given = (at.rank, at.id, at.given) if at else (-1e308, 0, 0)
-    plain = conn.execute(_next, dict(task=task, annotator=who, rank=rank, id=id, n=n)).all()
+    plain = conn.execute(_next, dict(task=task, annotator=who, rank=rank, id=id, n=max(n, 0))).all()
     gold, rate = self._gold_left(conn, task, who)
     while len(out) < n:
         draw = _draw(task, who, given)
@@ -123,21 +127,23 @@ def _draw(*parts): return int(sha256('/'.join(map(str, parts)).encode()).hexdige
 
 # %% ../../nbs/114_annotate.team.ipynb #31e66938
 @patch
-def _lease(self:LabelStore, conn, task, who, out, expires, at):
+def _lease(self:LabelStore, conn, task, who, out, expires, lease, at):
     "Write down who has what, and where the annotator is"
-    conn.execute(claim_sql, [dict(task=task, item=i, annotator=who, state='leased', expires=expires) for i, _ in out])
-    plain = [dict(task=task, item=i) for i, gold in out if not gold]
-    if plain: conn.execute(sa.text('UPDATE queue SET open = open - 1 WHERE task = :task AND item = :item'), plain)
+    rows = [dict(task=task, item=i, annotator=who) for i, _ in out]
+    places = Places(conn, rows)
+    for r in rows: places.put(r, 'leased', expires, lease)
+    places.write()
     upsert(conn, cursor_table, ('task', 'annotator'), [dict(task=task, annotator=who, **at)])
 
 def _take_leases(conn, which, task, state):
-    "End leases, and open the places that they held"
-    items = conn.scalars(sa.select(claim_table.c.item).where(which)).all()
-    if not items: return 0
-    conn.execute(sa.text('UPDATE queue SET open = open + 1 WHERE task = :task AND item = :item'), [dict(task=task, item=i) for i in items])
-    conn.execute(claim_table.update().where(which).values(state=state))
-    for i in range(0, len(items), 500): cursors_back(conn, task, items[i:i+500])
-    return len(items)
+    "End leases, and open the places that they held; how many"
+    found = conn.execute(sa.select(claim_table.c.item, claim_table.c.annotator).where(which)).all()
+    rows = [dict(task=task, item=i, annotator=a) for i, a in found]
+    if not rows: return 0
+    places = Places(conn, rows)
+    for r in rows: places.put(r, state)
+    places.write()
+    return len(rows)
 
 # %% ../../nbs/114_annotate.team.ipynb #fb6ae87b
 @patch
@@ -150,17 +156,31 @@ def release(self:LabelStore,
         which = sa.and_(claim_table.c.task == task_name(task), leased, claim_table.c.annotator == annotator)
         return _take_leases(conn, which, task_name(task), 'released')
 
+# %% ../../nbs/114_annotate.team.ipynb #209121af
+@patch
+def renew(self:LabelStore,
+    task, # a task or its name
+    annotator:str, # whose leases
+    items=None # ids of items; None: all that the annotator holds
+)->list: # the items whose lease was lengthened
+    "Let leases begin anew that this annotator still holds; not one that was taken back and may be somebody else's"
+    items = None if items is None else [checked_text('item', i) for i in item_ids(items)]
+    held = "task = :task AND annotator = :annotator AND state = 'leased'" + (' AND item IN :items' if items is not None else '')
+    kw = dict(task=task_name(task), annotator=checked_text('annotator', annotator, 200)) | (dict(items=items) if items is not None else {})
+    with self._writing() as conn:
+        found = direct(conn, f'SELECT item FROM claims WHERE {held} ORDER BY item', **kw).fetchall()
+        if found: direct(conn, f'UPDATE claims SET expires = :now + lease WHERE {held}', now=clock(conn), **kw)
+    return [i for i, in found]
+
 # %% ../../nbs/114_annotate.team.ipynb #679bd5b4
 @patch
 def progress(self:LabelStore,
     task # a task or its name
 )->dict: # items in the queue; of these `full` (nothing left to give out); claims that are leased, labeled, skipped (gold included)
     "How far a team is"
-    count, q, c = sa.func.count, queue_table.c, claim_table.c
-    full = count(sa.case((sa.or_(q.closed == 1, q.open <= 0), 1)))
-    items, full = self._rows(sa.select(count(), full).where(q.task == task_name(task)))[0]
-    by = dict(map(tuple, self._rows(sa.select(c.state, count()).where(c.task == task_name(task)).group_by(c.state))))
-    return dict(items=items, full=full, leased=by.get('leased', 0), labeled=by.get('labelled', 0), skipped=by.get('skipped', 0))
+    found = self._rows(sa.select(*[tally_table.c[n] for n in counted]).where(tally_table.c.task == task_name(task)))
+    items, full, *rest = found[0] if found else [0] * len(counted)
+    return dict(items=items, full=full, **dict(zip(counted[2:], rest)))
 
 # %% ../../nbs/114_annotate.team.ipynb #87b580ba
 @patch
