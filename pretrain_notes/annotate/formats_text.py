@@ -127,8 +127,9 @@ def _conll_blocks(lines):
     for n, line in lines:
         if not line.strip(): block = None; continue
         bare = line.rstrip(' \t')
-        fields = [f.strip(' ') for f in (bare.split('\t') if '\t' in bare else re.split(' +', bare.strip(' ')))]
-        if fields[0].upper() == '-DOCSTART-' and (block is None or len(fields) > 2): block = None; continue   # the line, not the sentence after it
+        fields = bare.split('\t') if '\t' in bare else re.split(' +', bare.strip(' '))
+        if '\t' in bare and ' ' in bare: fields = [f.strip(' ') for f in fields]
+        if line[0] == '-' and fields[0].upper() == '-DOCSTART-' and (block is None or len(fields) > 2): block = None; continue   # the line, not the sentence after it
         if block is None: block = (n, [], []); out.append(block)
         comment = line.startswith('#') and '\t' not in line and (tabs or re.match(r'#\s?\w+\s*=|# id |#(begin|end) document', line))
         if comment and not block[2]: block[1].append(line)
@@ -224,8 +225,8 @@ def _parse_tags(sentences, notes, file):
     for t, n in said.items():
         if not io and not _tag(t, spelling): notes('no tag', 'left out', f'{t!r} ({n} times)', file)
     if spelling not in (None, tag_pattern): notes('dialect', 'changed', 'tags that are not written B-PER are read as if they were', file)
-    def one(t): return None if t in ('O', 'o', '') else _refused if t == _refused else ('I', t) if io else _tag(t, spelling) or _refused
-    return [(b, tokens, [one(t) for t in tags]) for b, tokens, tags in sentences], io
+    read = {t: ('I', t) if io else _tag(t, spelling) or _refused for t in said} | {'O': None, 'o': None, '': None, _refused: _refused}
+    return [(b, tokens, [read[t] for t in tags]) for b, tokens, tags in sentences], io
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #ca4a1890
 def _conll_file(lines, file, notes, token=None, tag=None):
