@@ -21,8 +21,7 @@ from .interchange import (
 from .shapes import upright
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
-from ..base import DataError, did_you_mean, digest, plural, replacing, write_json
-from ..base import DataError, did_you_mean, digest, replacing, some, write_json
+from ..base import DataError, did_you_mean, digest, plural, replacing, some, write_json
 from ..markup import P, frame, look, sheet, to_html
 from ..media import image_suffixes
 from ..readers import list_files, media_kind, read_media_file
@@ -195,12 +194,16 @@ def _new_samples(items, root, notes):
 
 # %% ../../nbs/130_annotate.formats.ipynb #d057d698
 def _picture_frame(samples, i):
-    "(size as stored, orientation by EXIF) of a picture"
+    "dict(size=(width, height) as it is seen, stored=the size as it is stored, turned=1 to 8, as EXIF says); raises `DataError`"
     from PIL import Image
-    im = Image.open(io.BytesIO(samples['image'][int(i)].as_py()['bytes']))
-    if im.format == 'PNG': im.load()                                   # its EXIF may stand at the end
-    turned = im.getexif().get(0x0112)
-    return im.size, turned if turned in range(2, 9) else 1
+    if 'image' not in samples.columns: raise DataError('boxes are drawn on pictures, and these samples have none')
+    try:
+        im = Image.open(io.BytesIO(samples['image'][int(i)].as_py()['bytes']))
+        if im.format == 'PNG': im.load()                               # its EXIF may stand at the end
+        turned = im.getexif().get(0x0112)
+    except Exception as e: raise DataError(f"the picture of {samples['id'][int(i)].as_py()!r} cannot be read: {e}") from None
+    turned = turned if turned in range(2, 9) else 1
+    return dict(size=im.size[::-1] if turned > 4 else im.size, stored=im.size, turned=turned)
 
 def _frame_of(it, stored, turned, frame):
     "The frame in which a file means its shapes, 'upright' or 'stored'. Raises `DataError` where it cannot be told"
@@ -217,15 +220,15 @@ def _unlike(a, b): return abs(a[0] * b[1] - a[1] * b[0]) / max(a[0] * b[1], a[1]
 def _same_aspect(a, *others): return any(_unlike(a, b) < .02 for b in others)
 
 # %% ../../nbs/130_annotate.formats.ipynb #f6ca4b8c
-def _turned(it, samples, i, task, frame, note):
-    "How shapes are to be turned: {} or dict(stored=size, turned=orientation). Raises `DataError` if their frame is not that of the picture"
-    if task.kind != 'boxes' or not any(a['value'] for a in it.answers): return {}
-    stored, turned = _picture_frame(samples, i)
+def _turned(it, sample, frame, note):
+    "What bounds the shapes of an item: dict(size=...), and how they are to be turned. Raises `DataError` if their frame is not that of the picture"
+    if 'stored' not in sample or not any(a['value'] for a in it.answers): return sample
+    size, stored, turned = (sample[k] for k in ('size', 'stored', 'turned'))
     frame = _frame_of(it, stored, turned, 'upright' if it.digest else frame)
-    if it.size and it.size not in (stored, stored[::-1]): note('another size', 'kept', f'{it.size}, in truth {stored}; shares fit both')
-    if frame == 'upright': return {}
+    if it.size and it.size not in (stored, size): note('another size', 'kept', f'{it.size}, in truth {size}; shares fit both')
+    if frame == 'upright': return dict(size=size)
     note('turned', 'changed', 'shapes on the stored picture are turned as EXIF turns it')
-    return dict(stored=stored, turned=turned)
+    return sample
 
 # %% ../../nbs/130_annotate.formats.ipynb #7f4d456e
 def _in_pixels(s, sample):
@@ -325,8 +328,8 @@ def _label_table(got, rows, samples, task, notes):
     for it, i in zip(got.items, rows):
         if i is None or not it.answers: continue
         def note(what, effect, detail): notes(what, effect, detail, it.where, ids[i])
-        sample = bounds_of(samples, i, task)
-        try: sample |= _turned(it, samples, i, task, getattr(got, 'frame', None), note)
+        sample = _picture_frame(samples, i) if task.kind == 'boxes' else bounds_of(samples, i, task)
+        try: sample = _turned(it, sample, getattr(got, 'frame', None), note)
         except DataError as e: note('another size' if it.size else 'turned', 'left out', e); continue
         for a in it.answers:
             who = i, *(a.get(k) for k in ('annotator', 'source', 'source_version'))
@@ -421,7 +424,9 @@ def _half(x):
 def _is_whole(it, notes):
     "Whether an item can be stored; of its answers, what holds half a character is taken out"
     def note(what): notes('half a character', 'left out', f'a lone surrogate in {what}', it.where)
-    if _half([it.text, it.id, it.digest, it.split, it.name, it.tokens]): return note('what the file says of it')
+    own = [it.text, it.id, it.digest, it.split, it.name, it.tokens]
+    if not _half([own, it.answers]): return True
+    if _half(own): return note('what the file says of it')
     for a in it.answers:
         if isinstance(a['value'], list) and _half(a['value']): note('an answer'); a['value'] = [None if _half(v) else v for v in a['value']]
     if _half(it.answers): note('an answer'); it.answers = [a for a in it.answers if not _half(a)]
@@ -449,7 +454,7 @@ def labels_in_store(
     "What a store says of a task, the answer that counts last"
     import pandas as pd
     if not isinstance(labels, LabelStore): return labels
-    said, final, best = labels.labels(task), labels.decisions(task), labels.decided(task)
+    said, final, best = labels.labels(task), labels.decisions(task), labels.decided(task, 'majority')
     over = said['item'].isin(final['item'])
     if len(final): notes('decided', 'changed', f'by a reviewer: {len(final)} items, in place of {over.sum()} labels')
     said = said[~over].assign(wins=lambda d: [v == best[i] for i, v in zip(d['item'], d['value'])]).sort_values('wins', kind='stable')

@@ -45,7 +45,7 @@ def answer_column(
 def with_labels(self:Samples,
     task:Task, # which labels, and the order of the classes
     store:LabelStore, # where the labels are
-    conflict:str='majority', # 'majority' (a tie goes to the latest), 'latest', or 'error'; a reviewer's decision counts before all
+    conflict:str=None, # None: the majority, a tie is an error; 'majority': a tie goes to the latest; 'latest'; 'error'; a reviewer's decision counts first
     source:str='human', # 'human', 'model' or 'function'; None: all together
     labeled_only:bool=False # True: drop rows without a label; False: their label is null
 )->Samples: # the samples with the column `label`; `labels` (several classes), `objects` (boxes: bbox, category, segmentation), or `spans`
@@ -54,7 +54,8 @@ def with_labels(self:Samples,
     as_task(task)
     now, ids = store.decided(task, conflict, source), self['id'].to_pylist()
     mine = [now.get(i) for i in ids]
-    if not now: raise DataError('nothing is labeled yet for this task: label with Labeler(samples, task, store), then call with_labels again')
+    if not now: raise DataError(f'nothing is labeled yet of the task {task.name!r} ({source or "any source"}): '
+        'label with Labeler(samples, task, store), then call with_labels again')
     if all(v is None for v in mine):
         raise DataError(f'none of the {len(now)} labeled items is among these {len(ids)} samples: check task, store and data set')
     mine = [None if v is None else _fitting(self, r, task, v) for r, v in enumerate(mine)]

@@ -430,12 +430,12 @@ def _same_kind_as_leaks(X, leaks):
     return out
 
 def _in_company(X, leaks):
-    "Indicators that leak where they are set, in a row with others that do; set together somewhere, so that they are no one category"
+    "Indicators that leak where they are set, if most of their row do, and some are set together: they are no one category"
     out = set()
     for run in _indicator_runs(X):
         bad = [c for c in run if leaks.get(c, ('',))[0] == 'side' and leaks[c][1] == _is_value(_top(X[c]))]
         masks = {c: (X[c] == _top(X[c])).to_numpy() for c in bad}
-        if len(masks) > 1 and (sum(m.astype(int) for m in masks.values()) > 1).any(): out |= {*masks}
+        if len(masks) > max(1, len(run) / 2) and (sum(m.astype(int) for m in masks.values()) > 1).any(): out |= {*masks}
     return out
 
 def _top(c): return max(c.dropna().unique())
