@@ -150,6 +150,20 @@ def release(self:LabelStore,
         which = sa.and_(claim_table.c.task == task_name(task), leased, claim_table.c.annotator == annotator)
         return _take_leases(conn, which, task_name(task), 'released')
 
+# %% ../../nbs/114_annotate.team.ipynb #e-renew-min
+@patch
+def renew(self:LabelStore,
+    task, # a task or its name
+    annotator:str, # whose leases to prolong
+    items=None, # ids of the items; None: all that are leased to them
+    lease:float=600 # for how many seconds from now
+)->int: # how many
+    "Hold leased items longer: somebody still works on them"
+    c = claim_table.c
+    with self._writing() as conn:
+        which = [c.task == task_name(task), leased, c.annotator == annotator, *([c.item.in_(list(items))] if items is not None else [])]
+        return conn.execute(claim_table.update().where(*which).values(expires=clock(conn) + lease)).rowcount
+
 # %% ../../nbs/114_annotate.team.ipynb #679bd5b4
 @patch
 def progress(self:LabelStore,
