@@ -177,6 +177,14 @@ slow = ClassTask(s.vocab, name="slow"); store.enqueue(slow, ids[:14])''')
     nb.status(w)
     nb.comes('print(json.dumps(renewed[-1] == sorted(ids[1:4])))', True)
     assert nb.kernel('print(json.dumps(store.progress(slow)))')['leased'] == 3
+    nb.kernel('''store.release('ivy', slow); store.claim('max', slow, 4)''')          # the page slept, and somebody else has them
+    nb.comes('print(json.dumps(len(renewed[-1])))', 3)
+    n = nb.kernel('print(json.dumps(len(renewed)))')
+    nb.comes(f'print(json.dumps(len(renewed) > {n} + 2))', True)
+    nb.press('2')                                           # what one looks at counts, what lay ahead is not shown
+    w.locator('.pnl-place', has_text='#5').wait_for()
+    nb.status(w)
+    assert nb.kernel('print(json.dumps(sorted(store.mine(slow, "ivy")) == sorted(ids[:2])))')
     nb.kernel('store.renew, widgets.RENEW = real, 60')
 
 def test_a_shared_queue_gives_no_item_to_two_people(nb):

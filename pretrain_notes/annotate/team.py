@@ -154,15 +154,16 @@ def release(self:LabelStore,
 @patch
 def renew(self:LabelStore,
     task, # a task or its name
-    annotator:str, # whose leases to prolong
-    items=None, # ids of the items; None: all that are leased to them
-    lease:float=600 # for how many seconds from now
-)->int: # how many
-    "Hold leased items longer: somebody still works on them"
-    c = claim_table.c
+    annotator:str, # whose leases
+    items=None # ids of items; None: all that the annotator holds
+)->list: # the items whose lease was lengthened
+    "Let leases begin anew that this annotator still holds"
+    c, lease = claim_table.c, 600
+    which = [c.task == task_name(task), leased, c.annotator == annotator, *([c.item.in_(list(items))] if items is not None else [])]
     with self._writing() as conn:
-        which = [c.task == task_name(task), leased, c.annotator == annotator, *([c.item.in_(list(items))] if items is not None else [])]
-        return conn.execute(claim_table.update().where(*which).values(expires=clock(conn) + lease)).rowcount
+        held = conn.scalars(sa.select(c.item).where(*which)).all()
+        conn.execute(claim_table.update().where(*which).values(expires=clock(conn) + lease))
+    return held
 
 # %% ../../nbs/114_annotate.team.ipynb #679bd5b4
 @patch

@@ -35,10 +35,7 @@ def _esm(kind):
     if not path.is_file(): raise DataError(f'{name} is missing, the labeler for {kind!r}: install pretrain_notes again')
     return path.read_text(encoding='utf-8')
 
-# %% ../../nbs/120_annotate.widgets.ipynb #7fb16f11
-MODES = dict(label='one item after the other', review='decide between annotators', qualify='a round on gold items',
-             shared='from the queue of a team')
-
+# %% ../../nbs/120_annotate.widgets.ipynb #e-given
 def _check_given(*given):
     "Raise where samples, task and store are not what they should be, or stand in another order"
     kinds = dict(samples=Samples, task=Task, store=LabelStore)
@@ -49,6 +46,11 @@ def _check_given(*given):
     name, kind, v = wrong
     raise DataError(f'{repr(v[:40]) if isinstance(v, str) else f"a {type(v).__name__}"} is no {name}: the order is (samples, task, store), '
                     f'and {name} is a {kind.__name__} itself')
+
+
+# %% ../../nbs/120_annotate.widgets.ipynb #7fb16f11
+MODES = dict(label='one item after the other', review='decide between annotators', qualify='a round on gold items',
+             shared='from the queue of a team')
 
 def _check_modes(samples, task, mode, grid, blind):
     "Raise where what was asked for does not go together"
@@ -371,15 +373,18 @@ def _options(self:Labeler, ids):
         out.setdefault(i, []).append(dict(value=json.loads(said), who=who, share=round(len(g) / int(n[i]), 3)))
     return {i: sorted(o, key=lambda o: -o['share']) for i, o in out.items()}
 
-# %% ../../nbs/120_annotate.widgets.ipynb #d3edf39e
+# %% ../../nbs/120_annotate.widgets.ipynb #e-version
 @patch
 def _version_of(self:Labeler, m):
     "The version of the task that the events of a message answer: this one, or an earlier one whose labels the page had kept"
     if not m.get('version'): return self.task
-    task = Task.from_dict(self.store.tasks().get(m['version']) or m.get('task'))
+    known = self.store.tasks().get(m['version']) or m.get('task')
+    if known is None: raise DataError('what the earlier version of this task asked is not known here: make the task as it was, and open the labeler with it')
+    task = Task.from_dict(known)
     if (task.version, task.name) != (m['version'], self.task.name): raise DataError('these answers belong to another task: nothing was stored')
     return task
 
+# %% ../../nbs/120_annotate.widgets.ipynb #d3edf39e
 @patch
 def _checked(self:Labeler, e, task):
     "An event of the page as the store takes it"
@@ -470,15 +475,17 @@ def _sync(self, m):
     mine = {i: self._now(i) for i in m['items'] if i in self._mine}
     self.send(dict(type='synced', to=m['view'], mine=mine, progress=self.progress()))
 
-def _renew(self, m): self.store.renew(self.task, self.annotator, [str(i) for i in m['items']])
+def _renew(self, m):
+    "Hold what the page holds; say what is held no more, because the page slept and somebody else has it"
+    ids = [str(i) for i in m['items']]
+    lost = set(ids) - set(self.store.renew(self.task, self.annotator, ids))
+    if lost: self.send(dict(type='lost', to=m['view'], items=sorted(lost)))
 
 def _people(self, m):
     df = self.store.summary()
     self.send(dict(type='people', to=m['view'], names=df['annotator'][df['task'] == self.task.name].unique().tolist()))
 
-# %% ../../nbs/120_annotate.widgets.ipynb #386896f4
 _handlers = dict(ping=_ping, open=_open, want=_want, events=_events, strays=_strays, sync=_sync, renew=_renew, people=_people)
-
 
 # %% ../../nbs/120_annotate.widgets.ipynb #7fdb519f
 _look = dict(box='border:1px solid #8886;border-radius:12px;padding:12px 16px;max-width:760px;font:14px/1.45 system-ui,sans-serif',

@@ -109,11 +109,11 @@ class View {
     const fresh = all.filter(u => !since.has(u)), old = all.filter(u => since.has(u)), n = (k, one) => k === 1 ? `1 ${one}` : `${k} ${one}s`
     const button = (t, f) => h('button', {type: 'button', class: 'pnl-tool pnl-boxed', onclick: f}, h('span', {}, t))
     const lose = list => { const b = button('Discard', () => { if (b.dataset.sure) return s.settle(list, false); b.dataset.sure = true; text(b.firstChild, `Discard ${n(list.length, 'answer')} for good`) }); return b }
-    const part = (list, words, act) => list.length > 0 && h('div', {class: 'pnl-row'}, h('span', {dir: 'auto'}, words), button(act, () => s.settle(list, true)), lose(list))
+    const part = (list, words, act, ...more) => list.length > 0 && [h('div', {dir: 'auto'}, words), h('div', {class: 'pnl-row'}, button(act, () => s.settle(list, true)), lose(list), more)]
+    const wait = button('Later', () => { this.later = true; this.offer(); this.state() })
     this.strays.replaceChildren(...[
-      part(fresh, `${n(fresh.length, 'answer')} of yours to an earlier version of “${this.task.name}” ${fresh.length === 1 ? 'is' : 'are'} kept in this browser and not stored.`, 'Store, as answers to that version'),
-      part(old, `${n(old.length, 'answer')} to an earlier version ${old.length === 1 ? 'is' : 'are'} not stored, and you have answered again since. Storing replaces the newer answer.`, 'Store all the same'),
-      button('Later', () => { this.later = true; this.offer(); this.state() })].filter(Boolean))
+      part(fresh, `${n(fresh.length, 'answer')} of yours to an earlier version of “${this.task.name}” ${fresh.length === 1 ? 'is' : 'are'} kept in this browser and not stored.`, 'Store, as answers to that version', wait),
+      part(old, `${n(old.length, 'answer')} to an earlier version ${old.length === 1 ? 'is' : 'are'} not stored, and you have answered again since. Storing replaces the newer answer.`, 'Store all the same', !fresh.length && wait)].flat().filter(Boolean))
   }
 
   // ---- keep up with the session
@@ -161,7 +161,7 @@ class View {
   marks(item, mine) {
     const p = mine || item.proposal === undefined || item.proposal === null ? null : item.proposal
     const active = this.mode.active?.() ?? []
-    this.pressed(active, p === null ? [] : active)
+    this.pressed(active, p === null || this.unstored() ? [] : active)
     const one = (cls, t) => h('span', {class: `pnl-tag ${cls}`, dir: 'auto'}, t)
     this.meta.replaceChildren(...[h('span', {class: 'pnl-place'}, `#${item.pos + 1}`), h('span', {class: `pnl-id ${item.name ? 'pnl-named' : ''}`, title: item.id}, h('bdi', {}, item.name ?? item.id.slice(0, 12))),
       p !== null && one('pnl-model', `${item.model ? `model ${item.model}` : 'a model'}: ${this.saying(p)}${item.score == null ? '' : ` · ${Math.round(item.score * 100)} %`}`),

@@ -77,6 +77,7 @@ export class Session {
     this.renewed = Date.now()
     if (ids.length) this.send({type: 'renew', items: ids})
   }
+  on_lost(m) { const gone = new Set(m.items); for (const it of this.items.values()) if (gone.has(it.id)) it.lost = true }
   heard(acks) {                                       // another page of this annotator has stored these
     const by = new Map(acks.map(a => [a.item, a.mine])), busy = new Set(this.queue.events().map(e => e.item))
     for (const it of this.items.values()) {
@@ -273,8 +274,9 @@ export class Session {
     this.emit('progress')
     return made
   }
-  beyond(p) {                                         // past what another page of this annotator has answered meanwhile
-    while (this.filter === 'unlabeled' && !this.spec.grid && this.items.get(p)?.elsewhere && this.mine(this.items.get(p))) p++
+  beyond(p) {                                         // past what another page of this annotator has answered meanwhile, and what is held no more
+    const over = it => it?.lost || this.filter === 'unlabeled' && it?.elsewhere && this.mine(it)
+    while (!this.spec.grid && over(this.items.get(p))) p++
     return p
   }
   undo() {

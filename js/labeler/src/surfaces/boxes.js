@@ -32,7 +32,7 @@ export function surface({el, task, api}) {
   const bar = h('div', {class: 'pnb-bar', role: 'toolbar', 'aria-label': 'tools'}, tools.rectangle, tools.corners, button('add', 'New', ' ', () => add()),
     h('span', {class: 'pnb-group', role: 'group', 'aria-label': 'the selected shape'}, [['copy', 'Copy', 'Ctrl+C', () => copy()], ['paste', 'Paste', 'Ctrl+V', () => paste()], ['left', '⟲', 'Alt+Shift+R', () => turn(-5)], ['right', '⟳', 'Alt+R', () => turn(5)],
       ['hide', 'Hide', 'Alt+H', () => flag('hidden')], ['lock', 'Lock', 'Alt+L', () => flag('locked')]].map(([n, t, k, act]) => parts[n] = h('button', {type: 'button', class: 'pnl-tool pnb-act', 'data-tool': n, 'aria-keyshortcuts': k,
-        'aria-label': {left: 'turn to the left', right: 'turn to the right'}[n], title: `${{left: 'turn to the left', right: 'turn to the right', copy: 'copy the selected shape', paste: 'paste', hide: 'hide or show the selected shape', lock: 'lock or free the selected shape'}[n]} (${k})`, onclick: act}, h('span', {}, t)))),
+        'aria-label': {left: 'turn to the left', right: 'turn to the right'}[n], title: `${{left: 'turn to the left', right: 'turn to the right', copy: 'copy the selected shape', paste: 'paste', hide: 'hide or show the selected shape', lock: 'lock or unlock the selected shape'}[n]} (${k})`, onclick: act}, h('span', {}, t)))),
     h('span', {class: 'pnl-space'}),
     button('out', '−', '-', () => zoomBy(1 / 1.5)), scale, button('in', '+', '+', () => zoomBy(1.5)), button('fit', 'Fit', 'Home', () => fit()))
   bar.querySelector('[data-tool=out]').setAttribute('aria-label', 'zoom out'); bar.querySelector('[data-tool=in]').setAttribute('aria-label', 'zoom in')
@@ -148,7 +148,7 @@ export function surface({el, task, api}) {
   function edit(change, said, key = null) {           // repeated steps of one key are one step back
     const s = selected()
     if (!s) return false
-    if (s.locked) return api.announce('this shape is locked: Alt+L frees it'), true
+    if (s.locked) return api.announce('this shape is locked: Alt+L unlocks it'), true
     const next = {...s, turned: undefined, ...change(s), model: false}
     if (same(plain(next), plain(s)) && !s.model) return true
     if (!key || nudge !== `${s.id} ${key}`) remember()
@@ -184,7 +184,7 @@ export function surface({el, task, api}) {
     if (!anno || !s) return api.announce('nothing is selected: Tab selects')
     remember()
     replace({...s, [name]: !s[name]})
-    mirror(); done(`${s.label} ${name === 'hidden' ? s.hidden ? 'shown' : 'hidden' : s.locked ? 'free' : 'locked'}`)
+    mirror(); done(`${s.label} ${name === 'hidden' ? s.hidden ? 'shown' : 'hidden' : s.locked ? 'unlocked' : 'locked'}`)
   }
   function hideAll() {
     const hidden = shapes.some(s => !s.hidden)
@@ -231,7 +231,7 @@ export function surface({el, task, api}) {
     if (drawing()) return undoCorner()
     if (top.querySelector('.a9s-handle-selected')) return void top.dispatchEvent(new KeyboardEvent('keydown', {key: 'Delete'}))   // corners of a polygon
     if (!s) return api.announce('nothing is selected: Tab selects')
-    if (s.locked) return api.announce('this shape is locked: Alt+L frees it')
+    if (s.locked) return api.announce('this shape is locked: Alt+L unlocks it')
     remember()
     const i = shapes.indexOf(s)
     shapes = shapes.filter(o => o !== s)
@@ -271,7 +271,7 @@ export function surface({el, task, api}) {
       Object.assign(p.name.style, {left: `${100 * x / W}%`, top: `${100 * y / H}%`})
       p.name.dataset.y = y
       p.g.style.display = p.name.style.display = s.hidden ? 'none' : ''
-      p.row.replaceChildren(h('bdi', {}, s.label), h('small', {title: s.points ? `polygon of ${s.points.length} corners` : 'box'}, `${Math.round(x2 - x)} × ${Math.round(y2 - y)}`), h('span', {class: 'pnb-flags'}, toggle(s, 'hidden', s.hidden ? 'hidden' : 'seen', s.hidden ? 'show' : 'hide'), toggle(s, 'locked', s.locked ? 'locked' : 'open', s.locked ? 'free' : 'lock')))
+      p.row.replaceChildren(h('bdi', {}, s.label), h('small', {title: s.points ? `polygon of ${s.points.length} corners` : 'box'}, `${Math.round(x2 - x)} × ${Math.round(y2 - y)}`), h('span', {class: 'pnb-flags'}, toggle(s, 'hidden', s.hidden ? 'hidden' : 'seen', s.hidden ? 'show' : 'hide'), toggle(s, 'locked', s.locked ? 'locked' : 'open', s.locked ? 'unlock' : 'lock')))
       p.row.className = `pnb-item ${s.model ? 'pnb-model' : ''} ${s.hidden ? 'pnb-gone' : ''}`
       p.row.setAttribute('aria-label', about(s)); p.row.setAttribute('aria-selected', on)
       if (list.children[i] !== p.row) list.insertBefore(p.row, list.children[i])
@@ -283,7 +283,7 @@ export function surface({el, task, api}) {
     head.textContent = (shapes.length === 1 ? '1 shape' : `${shapes.length} shapes`) + (gone ? ` · ${gone} hidden` : '')
     for (const n of ['copy', 'left', 'right', 'hide', 'lock']) parts[n].disabled = !s
     parts.paste.disabled = !clip
-    parts.hide.firstChild.textContent = s?.hidden ? 'Show' : 'Hide'; parts.lock.firstChild.textContent = s?.locked ? 'Free' : 'Lock'
+    parts.hide.firstChild.textContent = s?.hidden ? 'Show' : 'Hide'; parts.lock.firstChild.textContent = s?.locked ? 'Unlock' : 'Lock'
     names.classList.toggle('pnb-many', shapes.length > 60)
     labels()
   }
@@ -487,7 +487,7 @@ export function surface({el, task, api}) {
     own: ['previous', 'next', 'remove'],              // actions whose keys mean something else here, or have a row in `help`
     help: [['class key', 'class of the selected shape, or of the next one'], ['drag', 'draws a box (Shift: also over a selected one); a click selects'], ['.', 'box or polygon: click its corners, Enter closes it, Backspace takes one back'],
       [' ', 'a new box in the middle, without a mouse'], ['Tab', 'next shape (with Shift: previous)'], ['arrows', 'move what is selected (Shift: ten times as far); Alt and arrows resize it'],
-      ['Ctrl+C', 'copy what is selected; Ctrl+V pastes it, on the next pictures too; Ctrl+D does both'], ['Alt+R', 'turn it by 5 degrees (with Shift: to the left); a turned box is a polygon'], ['Alt+H', 'hide it or show it (with Shift: all); hidden shapes are stored like others'], ['Alt+L', 'lock it or free it: a locked shape is neither changed nor in the way'],
+      ['Ctrl+C', 'copy what is selected; Ctrl+V pastes it, on the next pictures too; Ctrl+D does both'], ['Alt+R', 'turn it by 5 degrees (with Shift: to the left); a turned box is a polygon'], ['Alt+H', 'hide it or show it (with Shift: all); hidden shapes are stored like others'], ['Alt+L', 'lock it or unlock it: a locked shape is neither changed nor in the way'],
       ['Delete', 'remove what is selected (also Backspace)'], ['double click', 'on a polygon: add or remove a corner'], ['+ −', 'zoom (also Ctrl+wheel, pinch); the wheel, Ctrl+drag or Ctrl+arrows pan'], ['Home', 'the whole picture'],
       ['PageDown', 'next item, PageUp previous (arrows too, while nothing is selected): what you changed is stored']],
     destroy() { watch.disconnect(); clear(); el.replaceChildren(); el.classList.remove('pnb-stage') },
