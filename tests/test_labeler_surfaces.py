@@ -152,6 +152,108 @@ def test_drawn_shapes_survive_a_reload_and_a_restart(lab, nb):  # noqa: F811
     assert [len(v) for v in n.kernel(said('cells', 'me'))] == [1, 2, 1]
     n.page.close()
 
+def button(w, name): return w.locator(f'[data-action={name}], [data-tool={name}]').first
+
+def test_boxes_by_mouse_alone_and_a_draft_is_called_one(nb):
+    "Sources: cvat-ai/cvat#7996, cvat-ai/cvat#8859, HumanSignal/label-studio#1790, doccano/doccano#630"
+    w = show(nb, "Labeler(s, cells, store, 'mouse')")
+    go, count = button(w, 'accept'), w.locator('.pnl-count')
+    assert go.inner_text().startswith('Nothing here') and nb.status(w) == 'saved'
+    Picture(nb, w, 640).drag((100, 100), (220, 180))
+    assert nb.status(w, 'not stored yet') and go.inner_text().startswith('Done') and count.inner_text() == '0 of 6'
+    w.locator('.pnl-chip', has_text='WBC').click()
+    go.click()
+    w.locator('.pnl-place', has_text='#2').wait_for()
+    nb.status(w)
+    box = nb.kernel(said('cells', 'mouse'))[0]
+    assert [b['label'] for b in box] == ['WBC'] and count.inner_text() == '1 of 6'
+    button(w, 'undo').click()                               # taken back: the shapes are still there
+    w.locator('.pnl-place', has_text='#1').wait_for()
+    assert w.locator('.pnb-item').count() == 1 and nb.status(w, 'not stored yet')
+    nb.comes(said('cells', 'mouse'), [])
+    go.click()
+    nb.status(w)
+    nb.comes(said('cells', 'mouse'), [box])
+    go.click()                                              # there is nothing on the second
+    nb.comes(said('cells', 'mouse'), [box, []])
+    w.locator('[data-action=previous]').click(); w.locator('[data-action=previous]').click()
+    w.locator('.pnl-place', has_text='#1').wait_for()
+    assert go.inner_text().startswith('Next') and nb.status(w) == 'saved'
+    w.locator('.pnb-item').click()
+    w.locator('.pnl-chip', has_text='RBC').click()          # changed, and not stored: said, and there when one comes back
+    nb.press('j'); nb.page.keyboard.type('3'); nb.press('Enter')
+    w.locator('.pnl-place', has_text='#3').wait_for()
+    assert 'begun elsewhere' in nb.status(w, 'saved · 1')
+    w.locator('.pnl-status').get_by_text('Show').click()
+    w.locator('.pnl-place', has_text='#1').wait_for()
+    assert nb.status(w, 'not stored yet') and Picture(nb, w, 640).rows()[0][0] == 'RBC'
+    w.locator('.pnl-status').get_by_text('Discard').click()
+    assert nb.status(w) == 'saved' and Picture(nb, w, 640).rows()[0][0] == 'WBC'
+
+def test_an_answer_of_before_a_restart_comes_back_as_a_draft(nb):
+    nb.kernel("store.add(ids[0], [dict(label='RBC', box=[10, 10, 50, 60])], cells, annotator='late')")
+    w = show(nb, "Labeler(s, cells, store, 'late')")
+    nb.press('u')
+    w.locator('.pnb-item').wait_for()
+    assert nb.status(w, 'not stored yet') and nb.kernel(said('cells', 'late')) == []
+
+def test_only_the_class_of_a_proposal_is_changed(nb):
+    "Source: l3p-cv/lost#23"
+    shape = dict(label='RBC', box=[10, 10, 50, 60])
+    nb.kernel(f"store.add(ids[3], [{shape!r}], cells, annotator='det', source='model', source_version='1', score=.7)")
+    w = show(nb, "Labeler(s, cells, store, 'relabel', order=[3, 2], proposals='det', blind=0)")
+    assert 'model det 1' in w.locator('.pnl-model').inner_text() and button(w, 'accept').inner_text().startswith('Accept')
+    nb.press('Tab', '2', 'PageDown', 'PageUp')
+    nb.status(w)
+    assert Picture(nb, w, 640).rows()[0][0] == 'WBC' and nb.kernel(said('cells', 'relabel')) == [[shape | dict(label='WBC')]]
+
+@pytest.mark.parametrize('mouse', [True, False])
+def test_shapes_are_copied_turned_hidden_and_locked(nb, mouse):
+    "By mouse or by keys, as CVAT and Label Studio have it. Sources: cvat-ai/cvat#461, cvat-ai/cvat#1106, cvat-ai/cvat#63"
+    w = show(nb, f"Labeler(s, cells, store, 'tools {mouse}')")
+    p, seen = Picture(nb, w, 640), lambda: w.locator('.pnb-shape').evaluate_all("all => all.filter(g => g.style.display != 'none').length")
+    def do(name, key): button(w, name).click() if mouse else nb.press(key)
+    p.drag((200, 200), (300, 260))
+    do('copy', 'Control+c'); do('paste', 'Control+v')
+    assert len(p.rows()) == 2
+    do('hide', 'Alt+h')
+    assert seen() == 1 and len(p.rows()) == 2 and '1 hidden' in w.locator('.pnb-n').inner_text()
+    do('hide', 'Alt+h'); do('lock', 'Alt+l')
+    assert seen() == 2
+    nb.press('ArrowRight', '2', 'Delete')                   # locked: nothing of it
+    assert [r[0] for r in p.rows()] == ['RBC', 'RBC']
+    w.locator('.pnb-item').first.click()
+    for _ in range(2): do('right', 'Alt+r')
+    for _ in range(2): do('left', 'Alt+Shift+r')
+    nb.press('Enter')
+    nb.status(w)
+    a, b = nb.kernel(said('cells', f'tools {mouse}'))[0]
+    assert near(a['box'], [200, 200, 100, 60]) and near(b['box'][2:], [100, 60]) and a['box'] != b['box']
+    do('paste', 'Control+v')                                # on the next picture, where it was
+    for _ in range(18): do('right', 'Alt+r')                # a quarter: a box again
+    nb.press('Enter')
+    nb.status(w)
+    c, = nb.kernel(said('cells', f'tools {mouse}'))[1]
+    assert near(c['box'], [220, 180, 60, 100])
+    do('paste', 'Control+v'); do('right', 'Alt+r')
+    nb.press('Enter')
+    nb.status(w)
+    d, = nb.kernel(said('cells', f'tools {mouse}'))[2]
+    (x, y), (x2, y2) = d['points'][:2]
+    assert abs(((x2 - x) ** 2 + (y2 - y) ** 2) ** .5 - 100) < .3 and near([(y2 - y) / (x2 - x)], [.0875], .003)
+
+def test_a_locked_shape_is_not_in_the_way(nb):
+    w = show(nb, "Labeler(s, cells, store, 'locks')")
+    p = Picture(nb, w, 640)
+    p.drag((100, 100), (400, 400))
+    w.locator('.pnb-flag[aria-label=lock]').click()
+    p.drag((150, 150), (200, 220))                          # draws within, and does not move what is locked
+    assert len(p.rows()) == 2
+    nb.press('Enter')
+    nb.status(w)
+    a, b = nb.kernel(said('cells', 'locks'))[0]
+    assert near(a['box'], [100, 100, 300, 300]) and near(b['box'], [150, 150, 50, 70])
+
 def test_proposals_of_a_model(nb):
     shapes = [dict(label='RBC', box=[10, 10, 50, 60]), dict(label='WBC', points=[[100, 100], [200, 110], [150, 200]])]
     nb.kernel(f"store.add(ids[4], {shapes!r}, cells, annotator='det', source='model', source_version='1', score=.7); store.add(ids[5], {shapes!r}, cells, annotator='det', source='model', source_version='1', score=.6)")
@@ -276,3 +378,39 @@ store.add(long['id'][0].as_py(), spans, ner, annotator='m', source='model', sour
     nb.press('Enter')
     nb.status(w)
     assert nb.kernel('print(json.dumps(len(store.mine(ner, "me")[long["id"][0].as_py()])))') == 1001
+
+def test_spans_by_mouse_alone(nb):
+    w = show(nb, "Labeler(t, ner, store, 'mouse')")
+    select(nb, TEXTS[0], 'Barack Obama')
+    w.locator('.pnl-chip', has_text='PER').click()
+    assert nb.status(w, 'not stored yet')
+    button(w, 'accept').click()
+    showing(nb, TEXTS[1])
+    nb.status(w)
+    assert quotes(TEXTS[0], nb.kernel(said('ner', 'mouse'))[0]) == [('PER', 'Barack Obama')]
+    button(w, 'undo').click()
+    showing(nb, TEXTS[0])
+    w.locator('.pns-item', has_text='Barack Obama').wait_for()
+    assert nb.status(w, 'not stored yet') and nb.kernel(said('ner', 'mouse')) == []
+
+def test_whole_words_in_any_script(nb):
+    """A selection grows to words; where a script has no spaces, to the words that a dictionary knows, never to the sentence.
+    Sources: dkpro/dkpro-cassis#287, pubannotation/textae#117, recogito/text-annotator-js#86, omnivore-app/omnivore#1236"""
+    w = show(nb, "Labeler(t, ner, store, 'words')")
+    want = []
+    for text, part, whole in [(TEXTS[0], 'rack Oba', 'Barack Obama'), (TEXTS[1], '合国', None), (TEXTS[2], 'لرئيس', 'الرئيس')]:
+        showing(nb, text)
+        if not want: button(w, 'accept').wait_for(); nb.press('.')
+        select(nb, text, part)
+        nb.press('1', 'Enter')
+        want.append(whole)
+    nb.status(w)
+    got = [[text[s['start']:s['end']] for s in v] for text, v in zip(TEXTS, nb.kernel(said('ner', 'words')))]
+    assert got[0] == [want[0]] and got[2] == [want[2]] and got[1][0] in ('联合国', '合国'), got
+    w = show(nb, "Labeler(t, ner, store, 'exact')")         # remembered, and off again
+    assert w.locator('.pns-whole').get_attribute('aria-pressed') == 'true'
+    w.locator('.pns-whole').click()
+    select(nb, TEXTS[0], 'rack')
+    nb.press('1', 'Enter')
+    nb.status(w)
+    assert quotes(TEXTS[0], nb.kernel(said('ner', 'exact'))[0]) == [('PER', 'rack')]

@@ -105,6 +105,77 @@ def test_the_shared_queue(store):
     for _ in range(3): seen = max(seen, *[i['pos'] + 1 for i in page.tell(**want, **{'from': seen}).get('items', {}).get('items', ())], 0)
     assert seen >= 12                                                  # the error did not end the queue
 
+def test_the_order_of_the_three_is_said(store):
+    from pretrain_notes.annotate.widgets import PlainLabeler
+    for make in Labeler, PlainLabeler:
+        for given in ((task, s, store), (store, task, s), (s, store, task)):
+            with pytest.raises(DataError, match=r'the order is \(samples, task, store\)'): make(*given)
+        with pytest.raises(DataError, match="'labels.db' is no store.*LabelStore itself"): make(s, task, 'labels.db')
+        with pytest.raises(DataError, match='a list is no samples'): make([1], task, store)
+
+def test_a_label_to_an_earlier_version_stays_one(store):
+    "It is stored under the version that it was given to, or not at all; an answer that came since is known"
+    old, new = ClassTask(s.vocab, name='digit'), ClassTask([*s.vocab, 'none'], guide='# mended', name='digit')
+    page = Page(Labeler(s, new, store))
+    kept = [dict(uuid=str(uuid4()), item=i, kind='label', value='1', t=1e12) for i in ids[:3]]
+    tell = lambda events, **kw: page.tell(type='events', events=events, **dict(version=old.version, task=old.to_dict()) | kw)
+    assert 'make the task as it was' in tell(kept[:1], task=None)['nack']['error']                                  # this kernel has never heard of that version
+    assert tell(kept[:1], task=new.to_dict())['nack']['final'] and tell(kept[:1], version='0' * 16)['nack']['final']
+    other = ClassTask(s.vocab, name='another')
+    assert 'another task' in tell(kept[:1], version=other.version, task=other.to_dict())['nack']['error'] and store.seq == 0
+    assert 'ack' in tell(kept[:1]) and 'ack' in tell(kept[:1]) and 'ack' in tell(kept[1:2], task=None)      # now it has
+    assert store.labels('digit').task_version.tolist() == [old.version] * 2
+    page.give(ids[2], 'none')
+    assert page.tell(type='strays', events=kept)['strays']['since'] == [kept[2]['uuid']]
+    assert tell([dict(kept[2], value='none')])['nack']['final'] and len(store.labels('digit')) == 3
+
+def test_what_is_unknown_is_told_by_the_class_of_the_error(store, monkeypatch):
+    "The words are the same; what the page does is not"
+    page = Page(Labeler(s, task, store))
+    for e, final, unknown in [(OutcomeUnknown('send it again'), False, True), (NotStored('send it again'), False, False), (DataError('send it again'), True, False)]:
+        def fail(rows): raise e
+        monkeypatch.setattr(store, 'add_many', fail)
+        said = page.give(ids[0], '1')['nack']
+        assert (said['final'], said['unknown']) == (final, unknown)
+
+def test_skips_are_not_done(store):
+    page = Page(Labeler(s, task, store))
+    uuid = str(uuid4())
+    assert page.give(ids[0], '1')['ack']['progress'] == dict(done=1, skipped=0, n=60)
+    assert page.give(ids[1], None, kind='skip', uuid=uuid)['ack']['progress'] == dict(done=1, skipped=1, n=60)
+    assert page.give(ids[1], '2')['ack']['progress'] == dict(done=2, skipped=0, n=60)
+    assert page.give(ids[0], None, kind='skip')['ack']['progress'] == dict(done=1, skipped=1, n=60) == Labeler(s, task, store).progress()
+    assert page.tell(type='events', events=[dict(uuid=str(uuid4()), item='', kind='undo', ref=None)])['ack']['progress'] == dict(done=2, skipped=0, n=60)
+
+def test_two_pages_of_one_annotator(store):
+    a, b = Page(Labeler(s, task, store)), Page(Labeler(s, task, store))
+    first = b.open()
+    a.give(ids[0], '1')
+    said = b.tell(type='sync', items=[ids[0], ids[1]])['synced']
+    assert said['mine'] == {ids[0]: dict(value='1')} and said['progress']['done'] == 1
+    assert [i['id'] for i in b.tell(type='want', snap=first['opened']['snap'], n=3, **{'from': 0})['items']['items']] == ids[:3]   # places stay
+    assert b.open()['items']['items'][0]['id'] == ids[1]
+
+def test_leases_are_few_and_renewed(store):
+    store.enqueue(task, ids)
+    page = Page(Labeler(s, task, store, 'fay', mode='shared'))
+    got = page.open()
+    assert len(got['items']['items']) == store.progress(task)['leased'] == 2
+    page.tell(type='want', snap=got['opened']['snap'], n=1, **{'from': 2})
+    assert store.progress(task)['leased'] == 3
+    assert page.tell(type='renew', items=ids[:3]) == {}
+    assert page.tell(type='renew', items=ids[:4])['lost']['items'] == [ids[3]]         # never hers
+    store.release('fay', task)                                                         # the page slept too long
+    assert page.tell(type='renew', items=ids[:3])['lost']['items'] == sorted(ids[:3])
+
+def test_search_takes_words_as_words(store):
+    rows = Samples.from_rows([dict(text='Straße 100 % (a.b)'), dict(text='strasse'), dict(text='naïve cafe\u0301'), dict(text='日本語の文')])
+    l = Labeler(rows, ClassTask(['a', 'b'], name='w'), store)
+    found = lambda w: list(map(int, l._search(w)))
+    assert [found(w) for w in ('(a.b)', 'STRASSE', '100 %', 'café', '語の')] == [[0], [1], [0], [2], [3]]
+    for w in ('', None, '.*', 'a.b.c', '\\'):
+        with pytest.raises(DataError, match='nothing here'): found(w)
+
 @pytest.mark.parametrize('rows, t, why', [(s, SpanTask(['a']), 'spans are marked on texts'), (s, 'digit', 'no task'), (s[:0], task, 'no samples')])
 def test_what_does_not_fit_is_said(store, rows, t, why):
     with pytest.raises(DataError, match=why): Labeler(rows, t, store)

@@ -38,7 +38,7 @@ class View {
       : spec.review ? review({el: this.stage, task: this.task, api, view: this, make}) : make({el: this.stage, task: this.task, api})
     this.off = session.on((what, data) => this.update(what, data))
     if (session.snap !== null) this.update('item')
-    this.update('progress'); this.update('status')
+    this.update('progress'); this.update('status'); this.offer()
   }
   destroy() { this.off(); this.mode.destroy(); this.root.remove() }
 
@@ -49,6 +49,9 @@ class View {
     this.what = spec.filters.length > 1 ? this.button('filter', '', 'pnl-filter') : h('span', {class: 'pnl-small'}, h('span'))
     this.count = h('span', {class: 'pnl-count'})
     this.speed = h('span', {class: 'pnl-speed'})
+    this.steps = h('span', {class: 'pnl-steps'}, [['previous', '‹'], ['next', '›']].map(([a, t]) => h('button', {type: 'button', class: 'pnl-tool', 'data-action': a, 'aria-label': `${a} item`,
+      'aria-keyshortcuts': spec.actions[a], title: `${a} item`, onclick: () => this.walk(a === 'next' ? 1 : -1)}, h('span', {}, t))))
+    this.strays = h('div', {class: 'pnl-offer', role: 'alert', hidden: true})
     this.bar = h('div', {class: 'pnl-bar', role: 'progressbar', 'aria-label': 'labeled', 'aria-valuemin': 0}, h('i'))
     this.stage = h('div', {class: 'pnl-stage'})
     this.notice = h('div', {class: 'pnl-notice', hidden: true})
@@ -58,16 +61,19 @@ class View {
     this.status = h('div', {class: 'pnl-status'}, h('i', {class: 'pnl-dot'}), this.words = h('span'))
     this.live = h('div', {class: 'pnl-live', 'aria-live': 'polite', role: 'status'})
     const tools = [['undo', 'Undo'], ['skip', 'Skip'], ['note', 'Note'], spec.guide && ['guide', 'Guide'], ['help', 'Keys']].filter(Boolean)
-    this.tools = h('div', {class: 'pnl-tools', role: 'toolbar', 'aria-label': 'actions'}, tools.map(([a, t]) => this.button(a, t)))
+    this.tools = h('div', {class: 'pnl-tools', role: 'toolbar', 'aria-label': 'actions'}, tools.map(([a, t]) => this.button(a, t)),
+      (this.task.kind !== 'class' || spec.grid > 0) && (this.go = this.button('accept', 'Done', 'pnl-go')))
     this.panel = h('div', {class: 'pnl-panel', role: 'dialog', hidden: true})
     this.root = h('div', {class: `pnl pnl-${this.task.kind} ${spec.grid ? 'pnl-gridmode' : ''} ${spec.review ? 'pnl-reviewmode' : ''}`, tabindex: 0, role: 'application',
       'aria-label': `labeler for ${this.task.name}; press question mark for the keys`, 'data-lm-suppress-shortcuts': 'true'},
     h('style', {}, css),
-    h('header', {class: 'pnl-head'}, this.title, this.what, h('span', {class: 'pnl-space'}), h('span', {class: 'pnl-small pnl-hint'}, 'click here to use the keys'), this.count, this.speed), this.bar,
-    h('div', {class: 'pnl-body'}, this.stage, this.notice, this.panel), this.meta, this.chips,
+    h('header', {class: 'pnl-head'}, this.title, this.what, h('span', {class: 'pnl-space'}), h('span', {class: 'pnl-small pnl-hint'}, 'click here to use the keys'), this.count, this.speed, this.steps), this.bar, this.strays,
+    h('div', {class: 'pnl-body'}, this.stage, this.notice), this.panel, this.meta, this.chips,
     h('footer', {class: 'pnl-foot'}, this.status, this.tools), this.live)
     this.root.addEventListener('keydown', ev => this.onkey(ev))
     for (const t of ['keyup', 'keypress']) this.root.addEventListener(t, stop)
+    for (const t of ['keydown', 'pointerdown']) this.root.addEventListener(t, () => { this.s.touched = Date.now() }, true)
+    this.root.addEventListener('focusin', ev => { if (!this.root.contains(ev.relatedTarget) && document.hasFocus() && this.s.snap !== null && !this.s.queue.size) this.s.sync() })
     this.root.addEventListener('mousedown', ev => {   // a click on a button leaves the keys to the labeler
       if (ev.target.closest('button') && !this.panel.contains(ev.target)) { ev.preventDefault(); this.root.focus({preventScroll: true}) }
     })
@@ -93,8 +99,21 @@ class View {
   }
   last() {                                            // the undo button says what it takes back
     const e = this.s.stack[this.s.stack.length - 1]?.evs
-    const t = !e ? 'Undo' : 'Undo ' + (e.length > 1 ? `${e.length} labels` : e[0].kind === 'skip' ? 'skip' : this.saying(e[0].value)).slice(0, 24)
-    text(this.tools.firstChild.firstChild, t)
+    const t = !e ? '' : e.length > 1 ? `${e.length} labels` : e[0].kind === 'skip' ? 'skip' : this.saying(e[0].value), cut = [...t]
+    text(this.tools.firstChild.firstChild, t ? `Undo ${cut.length > 32 ? cut.slice(0, 31).join('') + '…' : t}` : 'Undo')
+  }
+  offer() {                                           // labels to an earlier version of the task, which are not stored
+    const {s} = this, {strays} = s.queue, all = [...strays.keys()], since = s.offered?.since ?? new Set()
+    this.strays.hidden = !all.length || !s.offered || !!this.later
+    if (this.strays.hidden) return this.strays.replaceChildren()
+    const fresh = all.filter(u => !since.has(u)), old = all.filter(u => since.has(u)), n = (k, one) => k === 1 ? `1 ${one}` : `${k} ${one}s`
+    const button = (t, f) => h('button', {type: 'button', class: 'pnl-tool pnl-boxed', onclick: f}, h('span', {}, t))
+    const lose = list => { const b = button('Discard', () => { if (b.dataset.sure) return s.settle(list, false); b.dataset.sure = true; text(b.firstChild, `Discard ${n(list.length, 'answer')} for good`) }); return b }
+    const part = (list, words, act, ...more) => list.length > 0 && [h('div', {dir: 'auto'}, words), h('div', {class: 'pnl-row'}, button(act, () => s.settle(list, true)), lose(list), more)]
+    const wait = button('Later', () => { this.later = true; this.offer(); this.state() })
+    this.strays.replaceChildren(...[
+      part(fresh, `${n(fresh.length, 'answer')} of yours to an earlier version of “${this.task.name}” ${fresh.length === 1 ? 'is' : 'are'} kept in this browser and not stored.`, 'Store, as answers to that version', wait),
+      part(old, `${n(old.length, 'answer')} to an earlier version ${old.length === 1 ? 'is' : 'are'} not stored, and you have answered again since. Storing replaces the newer answer.`, 'Store all the same', !fresh.length && wait)].flat().filter(Boolean))
   }
 
   // ---- keep up with the session
@@ -103,7 +122,8 @@ class View {
     else if (what === 'mine') this.mode.mine ? this.mode.mine() : this.reshow()
     if (what === 'feedback' || what === 'item') this.feedback()
     if (what === 'say') this.say(data), this.toast(data)
-    if (what === 'failed') this.message(data)
+    if (what === 'failed' && !this.s.item()) this.message(data)
+    if (what === 'strays') this.offer()
     if (what === 'progress' || what === 'item') this.progress()
     this.state()
   }
@@ -119,10 +139,19 @@ class View {
       return s.atEnd() ? this.finished() : this.message(s.snap === null || !s.queue.size ? 'one moment …' : 'The next items come when the kernel is free. Your labels are kept.')
     }
     if (this.mode.page) return this.mode.page()
-    const mine = s.mine(item), draft = mine && !mine.skip ? null : s.queue.draft(item.id) ?? null
+    const mine = s.mine(item), draft = this.begun(item)
     this.said = mine
-    this.mode.show(item, mine?.value ?? draft ?? null, {proposal: mine || draft ? null : item.proposal ?? null, readonly: false})
+    this.mode.show(item, draft ?? mine?.value ?? null, {proposal: mine || draft ? null : item.proposal ?? null, base: mine && !mine.skip ? mine.value : item.proposal ?? null, readonly: false})
     this.marks(item, mine)
+  }
+  begun(item) {                                       // what was begun on an item and not stored, as far as this version of the task knows its classes
+    if (this.task.kind === 'class' || this.s.spec.review) return null
+    const d = this.s.queue.draft(item.id)
+    return Array.isArray(d) ? d.filter(v => this.task.classes.includes(v?.label ?? v)) : null
+  }
+  forgetDraft() {
+    const item = this.s.item()
+    if (item) { this.s.queue.draft(item.id, null); this.show(); this.state(); this.say('what was not stored is gone') }
   }
   reshow() {                                          // the label of the item in view came from elsewhere (an undo, another tab)
     const item = this.s.item()
@@ -132,11 +161,11 @@ class View {
   marks(item, mine) {
     const p = mine || item.proposal === undefined || item.proposal === null ? null : item.proposal
     const active = this.mode.active?.() ?? []
-    this.pressed(active, p === null ? [] : active)
+    this.pressed(active, p === null || this.unstored() ? [] : active)
     const one = (cls, t) => h('span', {class: `pnl-tag ${cls}`, dir: 'auto'}, t)
-    this.meta.replaceChildren(...[h('span', {class: 'pnl-place'}, `#${item.pos + 1}`), h('span', {class: 'pnl-id', title: item.id}, item.name ?? item.id.slice(0, 12)),
-      p !== null && one('pnl-model', `model ${item.model ?? ''}: ${this.saying(p)}${item.score == null ? '' : ` · ${Math.round(item.score * 100)} %`}`),
-      p !== null && h('button', {type: 'button', class: 'pnl-tag pnl-accept', onclick: () => this.act('accept')}, 'accept ', kbd(this.s.spec.actions.accept)),
+    this.meta.replaceChildren(...[h('span', {class: 'pnl-place'}, `#${item.pos + 1}`), h('span', {class: `pnl-id ${item.name ? 'pnl-named' : ''}`, title: item.id}, h('bdi', {}, item.name ?? item.id.slice(0, 12))),
+      p !== null && one('pnl-model', `${item.model ? `model ${item.model}` : 'a model'}: ${this.saying(p)}${item.score == null ? '' : ` · ${Math.round(item.score * 100)} %`}`),
+      p !== null && !this.go && h('button', {type: 'button', class: 'pnl-tag pnl-accept', onclick: () => this.act('accept')}, 'accept ', kbd(this.s.spec.actions.accept)),
       mine?.skip && one('pnl-skipped', 'skipped'), mine && !mine.skip && one('pnl-mine', `${this.s.spec.review ? 'decided' : 'labeled'}: ${this.saying(mine.value)}`),
       item.note && one('pnl-note', `note: ${item.note}`), ...(item.others ?? []).map(t => one('pnl-note', t))].filter(Boolean))
   }
@@ -151,9 +180,10 @@ class View {
   }
   message(t, ...more) { this.notice.replaceChildren(h('p', {}, t), ...more); this.notice.hidden = false }
   finished() {
-    const {s} = this, open = h('button', {type: 'button', class: 'pnl-tool', onclick: () => s.open({filter: s.filter})}, h('span', {}, 'Look again'))
+    const {s} = this, open = h('button', {type: 'button', class: 'pnl-tool', onclick: () => s.reopen()}, h('span', {}, 'Look again'))
     const words = {unlabeled: 'Nothing is left to label here.', mine: 'You have labeled nothing yet.', disagreed: 'No two annotators disagree.',
-      uncertain: 'There are no proposals of a model.', shared: 'No item is free for you now; others may hold some.', qualify: 'The round is over.',
+      uncertain: 'There are no proposals of a model.', skipped: 'You have skipped nothing.', noted: 'Nothing has a note.', class: 'Nothing has this class.',
+      annotator: 'This annotator has labeled nothing here.', shared: 'No item is free for you now; others may hold some.', qualify: 'The round is over.',
       review: 'Nothing is left to review.'}
     this.message(s.end === 0 || ['unlabeled', 'shared', 'qualify', 'review'].includes(s.filter) ? words[s.filter] ?? 'There are no items.' : 'This is the end.',
       h('div', {class: 'pnl-row'}, open, this.button('undo', 'Undo'), s.spec.filters.length > 1 && this.button('filter', 'Show others')))
@@ -173,20 +203,34 @@ class View {
   }
   progress() {
     const {s} = this, n = s.n, done = Math.max(0, Math.min(s.done, n)), v = s.speed()
-    text(this.count, s.spec.shared ? `${s.done.toLocaleString('en')} labeled` : `${done.toLocaleString('en')} of ${n.toLocaleString('en')}`)
-    const min = v && (n - done) / v, left = !min ? '' : min < 1 ? ' · under a minute left' : min < 90 ? ` · ${Math.round(min)} min left` : min < 2880 ? ` · ${Math.round(min / 60)} h left` : ''
+    const skipped = s.skipped > 0 ? ` · ${s.skipped.toLocaleString('en')} skipped` : ''
+    text(this.count, (s.spec.shared ? `${s.done.toLocaleString('en')} labeled` : `${done.toLocaleString('en')} of ${n.toLocaleString('en')}`) + skipped)
+    const min = v && Math.max(0, n - done - Math.max(0, s.skipped)) / v, left = !min ? '' : min < 1 ? ' · under a minute left' : min < 90 ? ` · ${Math.round(min)} min left` : min < 2880 ? ` · ${Math.round(min / 60)} h left` : ''
     text(this.speed, v ? `${Math.round(v)} a minute${s.spec.shared ? '' : left}` : '')
     this.last()
     this.bar.firstChild.style.width = `${n ? 100 * done / n : 0}%`
     this.bar.setAttribute('aria-valuemax', n); this.bar.setAttribute('aria-valuenow', done)
-    text(this.what.firstChild, s.filter)
+    text(this.what.firstChild, s.of ? `${s.filter}: ${s.of}`.slice(0, 60) : s.filter)
+  }
+  lead(begun) {                                          // what the button at the end does now
+    const {s} = this, item = s.item()
+    if (!this.go) return
+    const t = s.feedback ? 'Next' : this.mode.lead?.() ?? (!item ? 'Done' : s.spec.review ? 'Decide' : begun ? 'Done' : s.mine(item) && !s.mine(item).skip ? 'Next'
+      : (item.proposal ?? null) !== null ? 'Accept' : this.mode.value()?.length ? 'Done' : 'Nothing here')
+    text(this.go.firstChild, t)
+    this.go.disabled = !item
+    this.go.title = {Done: 'store this answer', Next: 'go on: this is stored', Accept: 'store what is proposed', Decide: 'store this decision', 'Nothing here': 'store that there is none'}[t] ?? t
   }
   state() {
-    const {s} = this, n = s.queue.size, kept = s.queue.kept ? 'kept in this browser' : 'kept only while this page is open'
+    const {s} = this, n = s.queue.size, begun = this.unstored(), kept = s.queue.kept ? 'kept in this browser' : 'kept only while this page is open'
     const [kind, t] = s.link === 'lost' ? ['lost', n ? `disconnected · ${n} unsaved, ${kept}: run the cell again` : 'disconnected: run the cell again']
-      : s.error ? ['failed', `not stored: ${s.error.text.replace(/^nothing was stored: /, '')} · ${n} ${kept}`]
+      : s.error ? ['failed', `${s.error.unknown ? 'not known whether it is stored, it is sent again' : 'not stored'}: ${s.error.text} · ${n} ${kept}`]
       : n ? ['waiting', `${n} waiting${Date.now() - (s.waitingSince || Date.now()) > 2000 ? ` for the kernel, ${kept}` : ''}`]
-      : s.link === 'opening' ? ['waiting', 'connecting …'] : ['saved', 'saved']
+      : s.link === 'opening' ? ['waiting', 'connecting …']
+      : s.queue.strays.size ? ['strays', `not stored: ${s.queue.strays.size} of an earlier version`]
+      : begun ? ['draft', 'not stored yet']
+      : ['saved', this.left() ? `saved · ${this.left()} begun elsewhere, not stored` : 'saved']
+    this.lead(begun)
     if (this.words.textContent === t && this.status.dataset.kind === kind) return
     text(this.words, t)
     this.root.dataset.state = this.status.dataset.kind = kind
@@ -194,10 +238,16 @@ class View {
     if (kind === 'failed') {
       this.retry = h('span', {class: 'pnl-row'}, h('button', {type: 'button', class: 'pnl-tool', onclick: () => s.resend()}, 'Retry'),
         s.error.final && h('button', {type: 'button', class: 'pnl-tool', onclick: () => s.discard()}, 'Discard'))
-      this.status.append(this.retry)
     }
+    const more = (t, f) => this.retry = h('span', {class: 'pnl-row'}, h('button', {type: 'button', class: 'pnl-tool', onclick: f}, t))
+    if (kind === 'strays') more('Look', () => { this.later = false; this.offer() })
+    if (kind === 'draft') more('Discard', () => this.forgetDraft())
+    if (kind === 'saved' && t !== 'saved') more('Show', () => s.open({filter: 'all', item: [...s.queue.drafted].find(i => i !== s.item()?.id)}))
+    if (this.retry) this.status.append(this.retry)
     if (kind === 'failed' || kind === 'lost') this.say(t)
   }
+  unstored() { return this.task.kind !== 'class' && !this.s.spec.grid && !!this.s.item() && this.mode.dirty() }
+  left() { const {drafted} = this.s.queue; return this.task.kind === 'class' || this.s.spec.grid || this.s.spec.filter !== 'unlabeled' ? 0 : drafted.size - (this.s.item() && drafted.has(this.s.item().id) ? 1 : 0) }
   toast(t) {
     const el = h('div', {class: 'pnl-toast'}, t)
     this.stage.after(el)
@@ -231,8 +281,7 @@ class View {
   act(action) {
     const {s} = this
     if (['note', 'jump', 'filter', 'guide', 'find', 'help'].includes(action)) return this.panels.open(action)
-    if (action === 'next') return this.next()
-    if (action === 'previous') return s.go(s.pos - (this.mode.step?.() ?? 1))
+    if (action === 'next' || action === 'previous') return this.walk(action === 'next' ? 1 : -1)
     if (action === 'undo') {
       if (this.mode.undo?.()) return
       const last = s.undo()
@@ -244,6 +293,7 @@ class View {
     if (action === 'remove') return this.mode.remove?.()
     if (action === 'cancel') return this.mode.cancel?.()
   }
+  walk(d) { return this.mode.leave && this.s.item() && !this.s.feedback ? this.mode.leave(d) : this.s.go(this.s.pos + d * (this.mode.step?.() ?? 1)) }
   next() { this.s.go(this.s.pos + (this.mode.step?.() ?? 1)) }
   accept() {
     if (this.s.feedback) return this.next()
@@ -271,5 +321,6 @@ class View {
     if (!item) return
     this.pressed(this.mode.active?.() ?? [])
     if (!this.s.spec.review) this.s.queue.draft(item.id, this.mode.dirty() ? this.mode.value() : null)
+    this.state()
   }
 }

@@ -106,6 +106,7 @@ export function grid({el, task, api, view}) {
       if (list.length) { commit(list.map(it => ({item: it, kind: 'label', value: it.proposal}))); view.say(`${list.length} proposals accepted`) }
       else page(1)
     },
+    lead: () => (chosen.size ? targets() : [...Array(size()).keys()].map(item)).some(it => it && !s.mine(it) && (it.proposal ?? null) !== null) ? 'Accept' : 'Next page',
     cancel() { chosen = new Set(); marks() },
     current: () => item(at), active: () => [], value: () => null, dirty: () => false, show() {}, step: () => spec.grid,
     help: [['class key', 'label what is selected, or the framed item'], ['Space', 'select or let go'], ['Shift', 'with arrows or a click: select a range'], ['Ctrl+A', 'select the page'],

@@ -21,7 +21,7 @@ export function review({el, task, api, view, make}) {
   function preview(i) {
     if (i === at || !options[i]) return
     at = i
-    if (typeof options[i].value !== 'string') inner.show(item, options[i].value, {readonly: false})
+    if (typeof options[i].value !== 'string') inner.show(item, options[i].value, {base: options[i].value, readonly: false})
     for (const [j, b] of [...list.children].entries()) b.setAttribute('aria-pressed', j === at)
     view.pressed(inner.active?.() ?? [])
   }
@@ -30,7 +30,7 @@ export function review({el, task, api, view, make}) {
     show(it, value) {
       item = it; options = it.options ?? []; at = options.findIndex(o => JSON.stringify(o.value) === JSON.stringify(value))
       const first = value ?? (typeof options[0]?.value === 'string' ? null : options[0]?.value ?? null)
-      inner.show(it, first, {readonly: false})
+      inner.show(it, first, {base: first, readonly: false})
       if (at < 0 && first && !value) at = 0
       draw()
     },

@@ -14,6 +14,11 @@ const clamp = (v, a, b) => Math.min(Math.max(v, a), Math.max(a, b)), round = v =
 const pointsOf = s => s.points ?? (([x, y, w, hh]) => [[x, y], [x + w, y], [x + w, y + hh], [x, y + hh]])(s.box)
 const span = points => { const xs = points.map(p => p[0]), ys = points.map(p => p[1]); return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)] }
 const plain = ({label, box, points}) => box ? {label, box} : {label, points}
+const free = s => !s.hidden && !s.locked              // what the mouse may take hold of
+const icons = {seen: 'M1 8s2.6-4.6 7-4.6S15 8 15 8s-2.6 4.6-7 4.6S1 8 1 8zM8 10a2 2 0 1 0 0-4 2 2 0 0 0 0 4z', hidden: 'M1 8s2.6-4.6 7-4.6S15 8 15 8s-2.6 4.6-7 4.6S1 8 1 8zM2.5 14 13.5 2',
+  open: 'M3.5 7.5h9v6h-9zM5.5 7.5V5a2.5 2.5 0 0 1 4.8-1', locked: 'M3.5 7.5h9v6h-9zM5.5 7.5V5a2.5 2.5 0 0 1 5 0v2.5'}
+function icon(name) { const el = svg('svg', {viewBox: '0 0 16 16', class: 'pnb-icon', 'aria-hidden': 'true'}); el.append(svg('path', {d: icons[name]})); return el }
+let clip = null                                       // a copied shape, for all pictures of this page
 
 export function surface({el, task, api}) {
   let item = null, W = 1, H = 1, unit = 1, shapes = [], start = [], at = null, current = task.classes[0], tool = 'rectangle', closed = false
@@ -23,8 +28,12 @@ export function surface({el, task, api}) {
   // ---- what is on the page
   const button = (name, label, key, act) => h('button', {type: 'button', class: 'pnl-tool', 'data-tool': name, 'aria-keyshortcuts': key, title: `${label} (${key})`, onclick: act}, h('span', {}, label), kbd(key))
   const tools = {rectangle: button('rectangle', 'Box', '.', () => useTool('rectangle')), corners: button('corners', 'Polygon', '.', () => useTool('corners'))}
-  const scale = h('span', {class: 'pnb-scale'}), head = h('span', {class: 'pnb-n'})
-  const bar = h('div', {class: 'pnb-bar', role: 'toolbar', 'aria-label': 'tools'}, tools.rectangle, tools.corners, button('add', 'New', ' ', () => add()), h('span', {class: 'pnl-space'}),
+  const parts = {}, scale = h('span', {class: 'pnb-scale'}), head = h('span', {class: 'pnb-n'})
+  const bar = h('div', {class: 'pnb-bar', role: 'toolbar', 'aria-label': 'tools'}, tools.rectangle, tools.corners, button('add', 'New', ' ', () => add()),
+    h('span', {class: 'pnb-group', role: 'group', 'aria-label': 'the selected shape'}, [['copy', 'Copy', 'Ctrl+C', () => copy()], ['paste', 'Paste', 'Ctrl+V', () => paste()], ['left', '⟲', 'Alt+Shift+R', () => turn(-5)], ['right', '⟳', 'Alt+R', () => turn(5)],
+      ['hide', 'Hide', 'Alt+H', () => flag('hidden')], ['lock', 'Lock', 'Alt+L', () => flag('locked')]].map(([n, t, k, act]) => parts[n] = h('button', {type: 'button', class: 'pnl-tool pnb-act', 'data-tool': n, 'aria-keyshortcuts': k,
+        'aria-label': {left: 'turn to the left', right: 'turn to the right'}[n], title: `${{left: 'turn to the left', right: 'turn to the right', copy: 'copy the selected shape', paste: 'paste', hide: 'hide or show the selected shape', lock: 'lock or unlock the selected shape'}[n]} (${k})`, onclick: act}, h('span', {}, t)))),
+    h('span', {class: 'pnl-space'}),
     button('out', '−', '-', () => zoomBy(1 / 1.5)), scale, button('in', '+', '+', () => zoomBy(1.5)), button('fit', 'Fit', 'Home', () => fit()))
   bar.querySelector('[data-tool=out]').setAttribute('aria-label', 'zoom out'); bar.querySelector('[data-tool=in]').setAttribute('aria-label', 'zoom in')
   const view = h('div', {class: 'pnb-view'}), list = h('div', {class: 'pnb-list', role: 'listbox', 'aria-label': 'shapes'})
@@ -87,12 +96,12 @@ export function surface({el, task, api}) {
     return points.map(([x, y]) => [round(x + dx), round(y + dy)])
   }
   function mirror(s) {                                // tell Annotorious, without hearing of it again
-    if (s) anno.state.store.updateTarget(annotation(s).target, 'REMOTE')
+    if (s) { if (free(s)) anno.state.store.updateTarget(annotation(s).target, 'REMOTE') }
     else {
       const sel = at
       anno.quiet = true
-      anno.state.selection.clear(); anno.setAnnotations(shapes.map(annotation), true)
-      if (sel) anno.setSelected(sel, true)
+      anno.state.selection.clear(); anno.setAnnotations(shapes.filter(free).map(annotation), true)
+      if (sel && free(selected())) anno.setSelected(sel, true)
       anno.quiet = false
     }
   }
@@ -109,7 +118,7 @@ export function surface({el, task, api}) {
     for (const {newValue: a} of updated) {
       const old = find(a.id)
       if (!old) continue
-      const first = gesture?.before.shapes.find(s => s.id === a.id) ?? old, next = {...old, ...geometry(a.target.selector, first), model: false}
+      const first = gesture?.before.shapes.find(s => s.id === a.id) ?? old, next = {...old, turned: undefined, ...geometry(a.target.selector, first), model: false}
       if (gesture) gesture.moved = true; else remember()
       replace(next)
       if (!same(annotation(next).target.selector.geometry, a.target.selector.geometry)) queueMicrotask(() => anno && mirror(next))
@@ -126,12 +135,12 @@ export function surface({el, task, api}) {
   function remember(was = state()) { past.push(was); if (past.length > LIMIT) past.shift(); future = []; nudge = null }
   function done(said) { paint(); api.changed(); if (said) api.announce(said) }
   function restore(s) { shapes = s.shapes; at = find(s.at) ? s.at : null; nudge = null; if (at) current = find(at).label; mirror(); done() }
-  const about = s => { const [x, y, x2, y2] = span(pointsOf(s)).map(Math.round); return `${s.label}${s.model ? ' (model)' : ''}, ${s.points ? `${s.points.length} corners, ` : ''}${x2 - x} by ${y2 - y} at ${x}, ${y}` }
+  const about = s => { const marked = (s.hidden ? ' (hidden)' : '') + (s.locked ? ' (locked)' : ''), [x, y, x2, y2] = span(pointsOf(s)).map(Math.round); return `${s.label}${s.model ? ' (model)' : ''}${marked}, ${s.points ? `${s.points.length} corners, ` : ''}${x2 - x} by ${y2 - y} at ${x}, ${y}` }
   function choose(id, heard = false) {
     at = find(id) ? id : null
     nudge = null
     if (at) { current = selected().label; reveal(selected()) }
-    if (!heard) { anno.quiet = true; at ? anno.setSelected(at, true) : anno.state.selection.clear(); anno.quiet = false }
+    if (!heard) { anno.quiet = true; at && free(selected()) ? anno.setSelected(at, true) : anno.state.selection.clear(); anno.quiet = false }
     paint()
     api.changed()
     if (at) api.announce(`${shapes.findIndex(s => s.id === at) + 1} of ${shapes.length}: ${about(selected())}`)
@@ -139,11 +148,12 @@ export function surface({el, task, api}) {
   function edit(change, said, key = null) {           // repeated steps of one key are one step back
     const s = selected()
     if (!s) return false
-    const next = {...s, ...change(s), model: false}
+    if (s.locked) return api.announce('this shape is locked: Alt+L unlocks it'), true
+    const next = {...s, turned: undefined, ...change(s), model: false}
     if (same(plain(next), plain(s)) && !s.model) return true
     if (!key || nudge !== `${s.id} ${key}`) remember()
     nudge = key && `${s.id} ${key}`
-    replace(next); mirror(next); reveal(next)
+    replace(next); mirror(!next.box === !s.box ? next : undefined); reveal(next)
     const keep = nudge
     done(said ?? about(next))
     nudge = keep
@@ -169,12 +179,59 @@ export function surface({el, task, api}) {
     shapes = [...shapes, s]; at = s.id
     mirror(); done(`new box: ${about(s)}. Arrows move it, Alt and arrows resize it`)
   }
+  function flag(name, id = at) {                      // hidden: not drawn; locked: not to be changed. Both are stored as what they are: shapes
+    const s = find(id)
+    if (!anno || !s) return api.announce('nothing is selected: Tab selects')
+    remember()
+    replace({...s, [name]: !s[name]})
+    mirror(); done(`${s.label} ${name === 'hidden' ? s.hidden ? 'shown' : 'hidden' : s.locked ? 'unlocked' : 'locked'}`)
+  }
+  function hideAll() {
+    const hidden = shapes.some(s => !s.hidden)
+    if (!anno || !shapes.length) return
+    remember()
+    shapes = shapes.map(s => ({...s, hidden}))
+    mirror(); done(hidden ? 'all hidden' : 'all shown')
+  }
+  function copy() {
+    if (!selected()) return api.announce('nothing is selected: Tab selects')
+    clip = plain(selected())
+    paint(); api.announce(`${clip.label} copied`)
+  }
+  function paste(what = clip) {                       // where it was, in this picture too; a little beside a shape that is there
+    if (!anno || !what) return api.announce('nothing was copied')
+    const [a, b, c, d] = span(pointsOf(what)), k = Math.min(1, W / Math.max(1, c - a), H / Math.max(1, d - b)), far = 4 * step()
+    let points = pointsOf(what).map(([x, y]) => [a + (x - a) * k, b + (y - b) * k])
+    points = shift(points, 0, 0)
+    const there = p => shapes.some(s => same(pointsOf(s).slice(0, 1), p.slice(0, 1)))
+    for (let i = 0; i < 50 && there(points); i++) { const next = shift(points, far, far); points = same(next, points) ? shift(points, -far * (i + 2), 0) : next }
+    const [x, y, x2, y2] = span(points), s = {id: `k${++serial}`, label: task.classes.includes(what.label) ? what.label : current, ...what.box ? {box: [x, y, round(x2 - x), round(y2 - y)]} : {points}}
+    remember()
+    shapes = [...shapes, s]; at = s.id; current = s.label
+    mirror(); done(`pasted: ${about(s)}`)
+  }
+  function turn(by) {                                 // a box that is turned is a polygon; turned back it is the same box
+    if (!selected()) return api.announce('nothing is selected: Tab selects')
+    let room = true
+    edit(s => {
+      const from = s.turned ?? {points: pointsOf(s), box: s.box, angle: 0}, angle = (from.angle + by + 360) % 360, turned = {...from, angle}, [a, b, c, d] = span(from.points), [x, y] = [(a + c) / 2, (b + d) / 2]
+      if (from.box && angle % 180 === 0) return {box: from.box, points: undefined, turned}
+      const [sin, cos] = [Math.sin, Math.cos].map(f => f(angle * Math.PI / 180)), points = from.points.map(([px, py]) => [x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos]), [l, t, r, u] = span(points)
+      room = r - l <= W && u - t <= H
+      if (!room) return {}
+      const inside = shift(points, 0, 0)
+      if (from.box && angle % 90 === 0) { const [l, t, r, u] = span(inside); return {box: [l, t, round(r - l), round(u - t)], points: undefined, turned} }
+      return {points: inside, box: undefined, turned}
+    }, null, 'turn')
+    if (!room) api.announce('there is no room to turn it')
+  }
   function remove() {
     if (!anno) return
     const s = selected(), top = anno.element.querySelector('svg')
     if (drawing()) return undoCorner()
     if (top.querySelector('.a9s-handle-selected')) return void top.dispatchEvent(new KeyboardEvent('keydown', {key: 'Delete'}))   // corners of a polygon
     if (!s) return api.announce('nothing is selected: Tab selects')
+    if (s.locked) return api.announce('this shape is locked: Alt+L unlocks it')
     remember()
     const i = shapes.indexOf(s)
     shapes = shapes.filter(o => o !== s)
@@ -193,6 +250,7 @@ export function surface({el, task, api}) {
   function useTool(t) { tool = t; anno?.cancelDrawing(); anno?.setDrawingTool(t); for (const [n, b] of Object.entries(tools)) b.setAttribute('aria-pressed', n === t); api.announce(t === 'corners' ? 'polygon: click the corners, Enter closes it' : 'box') }
 
   // ---- painting
+  const toggle = (s, name, look, words) => h('button', {type: 'button', class: `pnb-flag ${s[name] ? 'pnb-set' : ''}`, tabindex: -1, 'aria-label': words, title: words, 'aria-pressed': !!s[name], onclick: ev => { ev.stopPropagation(); flag(name, s.id); api.focus() }}, icon(look))
   function paint() {
     const here = new Set()
     for (const [i, s] of shapes.entries()) {
@@ -212,15 +270,20 @@ export function surface({el, task, api}) {
       p.name.className = `pnb-name ${on ? 'pnb-on' : ''} ${s.model ? 'pnb-model' : ''} ${light(task.colors[s.label]) ? 'pnb-dark' : ''}`
       Object.assign(p.name.style, {left: `${100 * x / W}%`, top: `${100 * y / H}%`})
       p.name.dataset.y = y
-      p.row.replaceChildren(h('bdi', {}, s.label), h('small', {}, `${Math.round(x2 - x)} × ${Math.round(y2 - y)}${s.points ? ` · ${s.points.length}` : ''}`))
-      p.row.className = `pnb-item ${s.model ? 'pnb-model' : ''}`
+      p.g.style.display = p.name.style.display = s.hidden ? 'none' : ''
+      p.row.replaceChildren(h('bdi', {}, s.label), h('small', {title: s.points ? `polygon of ${s.points.length} corners` : 'box'}, `${Math.round(x2 - x)} × ${Math.round(y2 - y)}`), h('span', {class: 'pnb-flags'}, toggle(s, 'hidden', s.hidden ? 'hidden' : 'seen', s.hidden ? 'show' : 'hide'), toggle(s, 'locked', s.locked ? 'locked' : 'open', s.locked ? 'unlock' : 'lock')))
+      p.row.className = `pnb-item ${s.model ? 'pnb-model' : ''} ${s.hidden ? 'pnb-gone' : ''}`
       p.row.setAttribute('aria-label', about(s)); p.row.setAttribute('aria-selected', on)
       if (list.children[i] !== p.row) list.insertBefore(p.row, list.children[i])
       if (on) { layer.append(p.g); p.row.scrollIntoView?.({block: 'nearest'}) }
       Object.assign(p, {s, on, i, n: shapes.length})
     }
     for (const [id, p] of painted) if (!here.has(id)) { p.g.remove(); p.name.remove(); p.row.remove(); painted.delete(id) }
-    head.textContent = shapes.length === 1 ? '1 shape' : `${shapes.length} shapes`
+    const gone = shapes.filter(s => s.hidden).length, s = selected()
+    head.textContent = (shapes.length === 1 ? '1 shape' : `${shapes.length} shapes`) + (gone ? ` · ${gone} hidden` : '')
+    for (const n of ['copy', 'left', 'right', 'hide', 'lock']) parts[n].disabled = !s
+    parts.paste.disabled = !clip
+    parts.hide.firstChild.textContent = s?.hidden ? 'Show' : 'Hide'; parts.lock.firstChild.textContent = s?.locked ? 'Unlock' : 'Lock'
     names.classList.toggle('pnb-many', shapes.length > 60)
     labels()
   }
@@ -365,11 +428,11 @@ export function surface({el, task, api}) {
   }
   useTool(tool)
   return {
-    show(it, value, {proposal} = {}) {
+    show(it, value, {proposal, base} = {}) {
       const inside = el.contains(document.activeElement), again = item?.id === it.id && anno && !it.error
       item = it; past = []; future = []; nudge = null; at = null
       shapes = (value ?? proposal ?? []).map(s => ({...plain(s), id: `s${++serial}`, model: value === null && !!proposal}))
-      start = value === null || value === undefined ? shapes.map(plain) : shapes.map(plain)
+      start = base === undefined ? shapes.map(plain) : (base ?? []).map(plain)
       if (it.error) { clear(); root.remove(); return el.replaceChildren(content(it)) }
       ;[W, H] = it.size
       unit = Math.max(1, Math.ceil(1000 / Math.max(W, H)))
@@ -400,8 +463,13 @@ export function surface({el, task, api}) {
       return true
     },
     chord(k, ev) {
-      const arrow = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[k]
-      if (!arrow || !anno) return false
+      const arrow = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[k], low = k.toLowerCase()
+      if (!anno) return false
+      const act = ev.altKey ? {h: () => ev.shiftKey ? hideAll() : flag('hidden'), l: () => flag('locked'), r: () => turn(ev.shiftKey ? -5 : 5)}[low]
+        : {c: () => copy(), v: () => paste(), d: () => selected() && paste(plain(selected()))}[low]
+      if (low === 'c' && !ev.altKey && `${document.getSelection()}`) return false       // a text is to be copied
+      if (act) return act(), true
+      if (!arrow) return false
       if (ev.altKey) return at ? resize(arrow[0] * step(ev.shiftKey), arrow[1] * step(ev.shiftKey)) : true
       pan = [pan[0] - 60 * arrow[0], pan[1] - 60 * arrow[1]]; place()
       return true
@@ -415,9 +483,11 @@ export function surface({el, task, api}) {
     redo() { const next = future.pop(); if (next) { past.push(state()); restore(next) } return !!next },
     remove,
     cancel() { if (!anno) return; if (drawing()) anno.cancelDrawing(); else if (at) choose(null) },
+    leave,
     own: ['previous', 'next', 'remove'],              // actions whose keys mean something else here, or have a row in `help`
     help: [['class key', 'class of the selected shape, or of the next one'], ['drag', 'draws a box (Shift: also over a selected one); a click selects'], ['.', 'box or polygon: click its corners, Enter closes it, Backspace takes one back'],
       [' ', 'a new box in the middle, without a mouse'], ['Tab', 'next shape (with Shift: previous)'], ['arrows', 'move what is selected (Shift: ten times as far); Alt and arrows resize it'],
+      ['Ctrl+C', 'copy what is selected; Ctrl+V pastes it, on the next pictures too; Ctrl+D does both'], ['Alt+R', 'turn it by 5 degrees (with Shift: to the left); a turned box is a polygon'], ['Alt+H', 'hide it or show it (with Shift: all); hidden shapes are stored like others'], ['Alt+L', 'lock it or unlock it: a locked shape is neither changed nor in the way'],
       ['Delete', 'remove what is selected (also Backspace)'], ['double click', 'on a polygon: add or remove a corner'], ['+ −', 'zoom (also Ctrl+wheel, pinch); the wheel, Ctrl+drag or Ctrl+arrows pan'], ['Home', 'the whole picture'],
       ['PageDown', 'next item, PageUp previous (arrows too, while nothing is selected): what you changed is stored']],
     destroy() { watch.disconnect(); clear(); el.replaceChildren(); el.classList.remove('pnb-stage') },

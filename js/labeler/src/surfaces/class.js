@@ -1,5 +1,5 @@
 // One class an item, or several
-import {h} from '../dom.js'
+import {h, same} from '../dom.js'
 
 // How an item is shown: a picture (small ones enlarged in whole steps), a text in its own direction, or why it cannot be
 export function content(item, {room = 420} = {}) {
@@ -18,22 +18,21 @@ export function content(item, {room = 420} = {}) {
 
 export function surface({el, task, api}) {
   const multi = task.kind === 'classes'
-  let chosen = [], touched = false
+  let chosen = [], base = []
   const inOrder = list => task.classes.filter(c => list.includes(c))
   return {
-    show(item, value, {proposal} = {}) {
-      touched = false
+    show(item, value, {proposal, base: b} = {}) {
       const v = value ?? proposal ?? null
+      base = multi ? inOrder((b === undefined ? v : b) ?? []) : []
       chosen = v === null ? [] : multi ? v : [v]
       el.replaceChildren(content(item))
     },
     value: () => multi ? inOrder(chosen) : chosen[0] ?? null,
     active: () => chosen,
-    dirty: () => touched,
+    dirty: () => multi && !same(inOrder(chosen), base),
     pick(name) {
       if (!multi) return api.commit(name)
       chosen = chosen.includes(name) ? chosen.filter(c => c !== name) : inOrder([...chosen, name])
-      touched = true
       api.changed()
       api.announce(`${name} ${chosen.includes(name) ? 'on' : 'off'}`)
     },

@@ -1,20 +1,29 @@
 // Spans of text. Recogito finds where a span lies on the page, in any script and direction, and paints it under the text, which stays
 // one text node; selecting, keys and labels are here. Positions are UTF-16 units inside, code points in what is stored.
 import {createTextAnnotator} from '@recogito/text-annotator'
-import {h, same} from '../dom.js'
+import {h, kbd, same} from '../dom.js'
 import {content} from './class.js'
 import {guest} from './guest.js'
 import {Text} from './unicode.js'
 import css from './spans.css'
 
-const LIMIT = 200
+const LIMIT = 200, WORDS = 'pretrain-notes/whole-words'
 
 export function surface({el, task, api}) {
   let item = null, t = new Text(''), spans = [], start = [], at = null, brush = null, sel = [0, 0], caretOn = false, held = false, past = [], future = [], nudge = null, serial = 0, frame = 0, goal = null
   const words = document.createTextNode(''), over = h('div', {class: 'pns-over not-annotatable', 'aria-hidden': 'true'}), caret = h('i', {class: 'pns-caret', hidden: true})
   const text = h('div', {class: 'pns-text', dir: 'auto'}, words), page = h('div', {class: 'pns-page'}, text), scroll = h('div', {class: 'pns-scroll'}, page)     // painting beside the text does not lay it out anew
   const head = h('span', {class: 'pns-n'}), state = h('span', {class: 'pns-now'}), list = h('div', {class: 'pns-list', role: 'listbox', 'aria-label': 'spans'})
-  const root = h('div', {class: 'pns'}, h('style', {}, css), h('div', {class: 'pns-row'}, scroll, h('div', {class: 'pns-side'}, head, list)), state)
+  const whole = h('button', {type: 'button', class: 'pnl-tool pns-whole', 'aria-keyshortcuts': '.', title: 'what is selected by mouse grows to whole words (.)', onclick: () => snap(!snapping)}, h('span', {}, 'Whole words'), kbd('.'))
+  const root = h('div', {class: 'pns'}, h('style', {}, css), h('div', {class: 'pns-row'}, scroll, h('div', {class: 'pns-side'}, head, list)), h('div', {class: 'pns-foot'}, state, whole))
+  let snapping = false
+  function snap(on, quiet = false) {                  // remembered in this browser
+    snapping = on
+    whole.setAttribute('aria-pressed', on)
+    try { if (!quiet) on ? localStorage.setItem(WORDS, '1') : localStorage.removeItem(WORDS) } catch { /* then for this page only */ }
+    if (!quiet) api.announce(on ? 'selections by mouse grow to whole words' : 'selections are exact, to the character')
+  }
+  try { snap(!!localStorage.getItem(WORDS), true) } catch { snap(false, true) }
   const [reco, leave] = guest(() => createTextAnnotator(page, {annotatingEnabled: false, userSelectAction: 'NONE', renderer: 'SPANS', style: a => look(a.id)}), ['scroll'])
   const {store} = reco.state
   page.append(over); over.append(caret)
@@ -176,6 +185,7 @@ export function surface({el, task, api}) {
   document.addEventListener('pointerup', up); document.addEventListener('pointercancel', up)
   function take(r) {
     at = null; held = false
+    if (snapping) r = r[0] <= r[1] ? t.whole(...r) : t.whole(r[1], r[0]).reverse()
     place(...r, false)
     api.focus()
     place(...r, false)
@@ -271,7 +281,7 @@ export function surface({el, task, api}) {
     s.go(s.pos - 1)
   }
   return {
-    show(it, value, {proposal} = {}) {
+    show(it, value, {proposal, base} = {}) {
       const again = item?.id === it.id
       item = it; past = []; future = []; nudge = null; at = null; held = false
       if (it.error) { root.remove(); spans = []; return el.replaceChildren(content(it)) }
@@ -279,7 +289,7 @@ export function surface({el, task, api}) {
       if (!again) { t = new Text(it.text ?? ''); words.data = t.s; sel = [0, 0]; caretOn = false; brush = null; scroll.scrollTop = 0; page.classList.toggle('pns-short', t.s.length < 160) }
       if (!again || t.s !== it.text) { store.clear('REMOTE'); tags.forEach(x => x.remove()); tags.clear() }
       spans = (value ?? proposal ?? []).map(s => ({id: `s${++serial}`, label: s.label, a: t.unit(s.start), b: t.unit(s.end), model: (value === null || value === undefined) && !!proposal}))
-      start = said()
+      start = base === undefined ? said() : (base ?? []).map(({label, start, end}) => ({label, start, end})).sort((p, q) => p.start - q.start || q.end - p.end)
       mirror(); draw()
     },
     value: () => item && !item.error ? said() : null,
@@ -312,6 +322,7 @@ export function surface({el, task, api}) {
         return true
       }
       if (k === 'Backspace') { if (!ev.repeat) remove(); return true }
+      if (k === '.') { if (!ev.repeat) snap(!snapping); return true }
       return false
     },
     chord(k, ev) {
@@ -329,9 +340,10 @@ export function surface({el, task, api}) {
     redo() { const next = future.pop(); if (next) { past.push(snapshot()); restore(next) } return !!next },
     remove,
     cancel() { if (!empty()) place(sel[1], sel[1]); else if (brush) brush = null; else if (at) choose(null); else caretOn = false; held = false; draw(); api.changed() },
+    leave: leaveTo,
     own: ['previous', 'next', 'remove'],              // actions whose keys mean something else here, or have a row in `help`
     help: [['class key', 'label what is selected; or change the chosen span; or, with neither, mark: what you select next becomes this class'], ['arrows', 'move the caret (Ctrl: by word); with Shift: select'],
-      [' ', 'select the word; again: one word more (a double click selects a word too)'], ['Tab', 'next span (with Shift: previous); then Shift and arrows move its end, Alt and arrows its start'],
+      [' ', 'select the word; again: one word more (a double click selects a word too)'], ['.', 'whole words on or off: what is selected by mouse grows to whole words, in every script'], ['Tab', 'next span (with Shift: previous); then Shift and arrows move its end, Alt and arrows its start'],
       ['Delete', 'remove the span (also Backspace)'], ['PageDown', 'next item, PageUp previous: what you changed is stored']],
     destroy() { document.removeEventListener('selectionchange', watch); document.removeEventListener('pointerup', up); document.removeEventListener('pointercancel', up); for (const kind of ['keydown', 'pointerdown']) document.removeEventListener(kind, settle, true); cancelAnimationFrame(frame); reco.destroy(); leave(); el.replaceChildren(); el.classList.remove('pns-stage') },
   }

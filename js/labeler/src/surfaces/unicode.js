@@ -38,6 +38,11 @@ export class Text {
     return w ? w[0] : u > 0 ? Math.max(0, this.s.lastIndexOf('\n', u - 2) + 1, u - 2000) : 0
   }
   next(u) { const n = this.s.indexOf('\n', u); return n < 0 ? this.s.length : Math.min(n + 1, u + 2000) }
+  whole(a, b) {                                       // out to the ends of the words in which a range begins and ends
+    [a, b] = this.trim(a, b)
+    const from = this.near(a).find(([p, q]) => p <= a && a < q), to = this.near(b - 1).find(([p, q]) => p < b && b <= q)
+    return [from ? from[0] : a, to ? to[1] : b]
+  }
   trim(a, b) {                                        // without white space at the ends, unless there is nothing else
     while (a < b && /\s/.test(this.s[a])) a++
     while (b > a && /\s/.test(this.s[b - 1])) b--
