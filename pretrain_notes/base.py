@@ -223,18 +223,33 @@ def progress(
     total:int=None # how many items, if `it` does not know
 ): # the same items, with the methods of a tqdm bar
     "Progress: a bar in a notebook and on a terminal, elsewhere a line now and then (set `TQDM_DISABLE=1` for silence)"
-    from tqdm.auto import tqdm
-    how = dict(delay=.5) if _shows_bars(tqdm) else dict(file=_Lines(), delay=_Lines.every, mininterval=_Lines.every, miniters=1,
-        maxinterval=float('inf'), bar_format='{desc}: {n_fmt} of {total_fmt} after {elapsed}')
+    from tqdm.std import tqdm
+    notebook = _in_notebook()
+    if notebook or sys.stderr.isatty(): how = dict(delay=.5, file=_InCell() if notebook else None, ncols=100 if notebook else None)
+    else: how = dict(file=_Lines(), delay=_Lines.every, mininterval=_Lines.every, miniters=1, maxinterval=float('inf'),
+                     bar_format='{desc}: {n_fmt} of {total_fmt} after {elapsed}')
     return tqdm(it, desc=desc, total=total, leave=False, disable=bool(os.environ.get('TQDM_DISABLE')), **how)
 
-def _shows_bars(tqdm): return sys.stderr.isatty() or any(c.__module__ == 'tqdm.notebook' for c in tqdm.__mro__)
+def _in_notebook():
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    return 'IPKernelApp' in getattr(shell, 'config', ())
 
 class _Lines:
     "Standard error for a bar that redraws itself: each drawing is a line of its own"
     every = 30. # seconds
     def write(self, s):
         if s := s.strip('\r\n '): print(s, file=sys.stderr, flush=True)
+    def flush(self): pass
+
+class _InCell:
+    "An output of a cell for a bar that redraws itself: text in one place, and nothing when it is done"
+    handle = None
+    def write(self, s):
+        if '\r' not in s: return
+        display = sys.modules['IPython.core.display_functions'].display          # IPython is here, and no dependency of ours
+        said = {'text/plain': s.strip('\r\n ')}
+        if self.handle: self.handle.update(said, raw=True)
+        elif said['text/plain']: self.handle = display(said, raw=True, display_id=True)
     def flush(self): pass
 
 # %% ../nbs/000_base.ipynb #11c0f202

@@ -538,15 +538,15 @@ def proposals(self:LabelStore,
     task, # a task or its name
     items, # ids of the items that you ask about
     model:str=None # of this model only (the name it proposes under); None: of any
-)->dict: # item to (answer, score, source_version), for those that have one
+)->dict: # item to (answer, score, source_version, annotator: the model's name), for those that have one
     "The latest proposal of a model for each item"
     items, found = item_ids(items), {}
-    query = sa.select(event_table.c.seq, *[event_table.c[c] for c in ('item', 'value', 'score', 'source_version')]).where(
+    query = sa.select(event_table.c.seq, *[event_table.c[c] for c in ('item', 'value', 'score', 'source_version', 'annotator')]).where(
         event_table.c.task == task_name(task), event_table.c.source == 'model', event_table.c.kind == 'label', stands(event_table))
     if model is not None: query = query.where(event_table.c.annotator == model)
     for i in range(0, len(items), 500):
         rows = self._rows(query.where(event_table.c.item.in_(items[i:i+500])).order_by(event_table.c.seq))
-        found |= {r.item: (json.loads(r.value), r.score, r.source_version) for r in rows}
+        found |= {r.item: (json.loads(r.value), r.score, r.source_version, r.annotator) for r in rows}
     return found
 
 # %% ../../nbs/110_annotate.store.ipynb #873efe11
