@@ -161,6 +161,12 @@ def test_voc_folders_of_other_names(tmp_path):
     picture(tmp_path/'c/pictures/1.png'); write(tmp_path/'c/gold/1.xml', xml(None, ('cat', 2, 2, 9, 9)))
     assert said(read_labels(tmp_path/'c/gold', 'voc')) == {'pictures/1.png': one('cat', 2, 2, 7, 7)}
 
+def test_two_formats_in_one_folder(tmp_path):
+    """Source: SkalskiP/make-sense#136: an export in each of several formats, put into one folder"""
+    yolo(tmp_path, '0 .5 .5 .2 .2\n'); coco(tmp_path, [dict(id=1, file_name='images/a.png')], [(1, 1, [1, 1, 5, 5])])
+    with pytest.raises(DataError, match='several formats .coco, yolo.: say format='): read_labels(tmp_path)
+    assert said(read_labels(tmp_path, 'coco')) == {'images/a.png': one('cat', 1, 1, 5, 5)}
+
 def test_names_of_main_files(tmp_path):
     """Source: ultralytics/yolov5#9194: the names stand in coco128.yaml; two such files are a question"""
     yolo(tmp_path, '0 .5 .5 .2 .2\n')
@@ -324,6 +330,14 @@ def test_coco_and_voc_on_turned_pictures(tmp_path, turned):
     if turned in seen: assert read(None, [30, 5, 8, 10], frame='stored') == one('cat', *seen[turned])
     assert p.exists()
 
+def test_a_size_that_the_shapes_belie(tmp_path):
+    """Source: HumanSignal/label-studio#6608: the export states the stored size, and boxes of the picture as it is seen"""
+    picture(tmp_path/'a.jpg', (40, 20), 6)
+    coco(tmp_path, [dict(id=1, file_name='a.jpg', width=40, height=20)], [(1, 1, [5, 30, 10, 8])])
+    r = read_labels(tmp_path, 'coco')
+    assert said(r) == {} and ('another size', 'left out') in noted(r)
+    assert said(read_labels(tmp_path, 'coco', frame='upright')) == {'a.jpg': one('cat', 5, 30, 10, 8)}
+
 def test_swapped_size_without_exif(tmp_path):
     """Source: fanq15/Few-Shot-Object-Detection-Dataset#21, md-121/yellow-sticky-traps-dataset#1: the size is wrong, nothing is turned"""
     picture(tmp_path/'a.png', (40, 20))
@@ -388,6 +402,19 @@ def test_refused_in_other_formats(tmp_path):
     r = read_labels(write(tmp_path/'l.jsonl', '{"text": "a", "labels": ["??"]}\n{"text": "b", "labels": []}\n'), task=ClassTask(['x', 'y'], multi=True))
     assert said(r) == dict(b=[[]])
 
+def test_numbers_that_are_no_class(tmp_path):
+    """Source: huggingface/datasets#613 (tags as ClassLabel) and -100 for "do not train on this": no class, and said, in every column"""
+    from datasets import ClassLabel, Dataset, Features, List, Value
+    tags, label = ClassLabel(names=['O', 'B-PER', 'I-PER']), ClassLabel(names=['x', 'y'])
+    ds = Dataset.from_dict(dict(tokens=[['Ana', 'ran'], ['Bo', 'ran']], ner_tags=[[1, 0], [0, 0]]), Features(tokens=List(Value('string')), ner_tags=List(tags)))
+    from pretrain_notes.annotate.formats_tables import _dataset_answer
+    row = dict(tokens=['Ana', 'ran'], text='Ana ran')
+    assert str(_dataset_answer('spans', 'ner_tags', [-100, -100], tags.names, row)) == '[refused]'
+    assert _dataset_answer('classes', 'labels', [0, 7, None], label.names, {}) == ['x', 'class number 7', 'class number None']
+    assert [v for v in read_labels(ds).labels.value] == [[span('PER', 0, 3)], []]
+    r = read_labels(write(tmp_path/'l.jsonl', '{"text": "a", "labels": [null, "x"]}\n{"text": "b", "labels": [null]}\n'), task=ClassTask(['x', 'y'], multi=True))
+    assert said(r) == dict(a=[['x']]) and {('no class', 'left out'), ('no answer', 'left out')} <= noted(r)
+
 # --- Label Studio ---
 
 def test_label_studio_controls(tmp_path):
@@ -436,6 +463,9 @@ def test_label_studio_which_text(tmp_path):
     data = dict(title='short', body='a long body', author='ana')
     assert said(studio(tmp_path, (data, marked(2, 6, 'long', on='body')))) == {'a long body': [[span('x', 2, 6)]]}
     assert said(studio(tmp_path, (data, marked(2, 6, 'long', on='t')))) == {'a long body': [[span('x', 2, 6)]]}
+    other = dict(text='hello there', content='so hello again, world')                    # the object is called as another key
+    assert said(studio(tmp_path, (other, marked(3, 8, 'hello', on='text'), marked(16, 21, 'world', on='text')))) == {other['content']: [[span('x', 3, 8), span('x', 16, 21)]]}
+    assert said(studio(tmp_path, (data, choice('c', 'yes', on='body')), (dict(title='no body'), choice('c', 'no', on='body')), task=ClassTask(['yes', 'no']))) == {'a long body': ['yes']}
     two = [(data, choice('c', 'yes', on='t')), (data | dict(body='b'), choice('c', 'no', on='t'))]
     with pytest.raises(DataError, match='data=, one of title, body, author'): studio(tmp_path, *two)
     assert said(studio(tmp_path, *two, data='body')) == {'a long body': ['yes'], 'b': ['no']}

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .interchange import (Format, Item, LineError, as_id, as_number, as_size, classes_used, decode_utf8, labels_root,
-    last_value, parse_xml, read_json, read_lines, shape_key, xml_text)
+    last_value, parse_xml, read_json, read_lines, refused, shape_key, xml_text)
 from .shapes import bbox, outline, shape_area
 from ..base import DataError, load_yaml
 from ..media import max_bytes
@@ -121,7 +121,7 @@ def _coco_annotations(anns, names, by_id, notes):
         if it is None: notes('no image', 'left out', f'there is no image {a.get("image_id")!r}', where); lost = True
         elif label is None:
             notes('no category', 'left out', f'there is no category {a.get("category_id")!r}', where)
-            it.answers[0]['value'].append(None)
+            it.answers[0]['value'].append(refused)
         else: it.answers[0]['value'] += _coco_shapes(a, label, lambda *x: notes(*x, where))
     return lost
 
@@ -189,7 +189,7 @@ def _yolo_answer(path, rel, names, points, notes):
     for n, line in read_lines(path, max_bytes):
         if not line.strip(): continue
         try: out.append(_yolo_shape(line, names, points))
-        except DataError as e: notes('no shape', 'left out', e, f'{rel} line {n}'); out.append(None); continue
+        except DataError as e: notes('no shape', 'left out', e, f'{rel} line {n}'); out.append(refused); continue
         if len(line.split()) == 6 and not points: notes('not read', 'left out', 'the sixth number, a confidence', rel)
         if points and len(line.split()) > 5: notes('key points', 'left out', 'of each line the box is kept', rel)
     return [dict(value=out)]
@@ -260,7 +260,7 @@ def _voc_shape(o, origin, note):
         said = (o.findtext(k) or '').strip()
         if said not in ('', '0', 'Unspecified'): note('not read', 'left out', f'{k} = {said!r}'[:80])
     name = (o.findtext('name') or '').strip()
-    if None in v or not name: note('no shape', 'left out', f'{name!r} without a name, or without four corners'); return [None]
+    if None in v or not name: note('no shape', 'left out', f'{name!r} without a name, or without four corners'); return [refused]
     x1, y1, x2, y2 = v
     if x1 - origin > x2 or y1 - origin > y2:
         note('corners swapped', 'changed', v)

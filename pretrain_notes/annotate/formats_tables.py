@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from .formats import label_rows, labels_in_store
 from .formats_text import join_tokens, locate_tokens, tag_chunks, tag_pattern, tags_of_spans
 from .interchange import (Format, Item, LineError, Notes, answer_fields, answer_meta, classes_used, decode_utf8,
-    id_of, last_value, load_json, max_label_bytes, text_at)
+    id_of, last_value, load_json, max_label_bytes, refused, text_at)
 from .join import answer_column
 from .tasks import Task
 from ..base import DataError
@@ -237,7 +237,7 @@ def _class_names_of_numbers(v, names):
     "Class numbers as names"
     if names is None or isinstance(v, str): return v
     if isinstance(v, list): return [_class_names_of_numbers(x, names) for x in v]
-    return names[v] if isinstance(v, int) and 0 <= v < len(names) else None
+    return names[v] if isinstance(v, int) and 0 <= v < len(names) else f'class number {v}'
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #3e3d9e80
 def _dataset_answer(kind, column, v, names, row):
@@ -249,9 +249,9 @@ def _dataset_answer(kind, column, v, names, row):
     if column != 'ner_tags': return _class_names_of_numbers(v, names)
     said = _class_names_of_numbers(v, names)
     tags = [m.groups() if isinstance(t, str) and (m := tag_pattern.fullmatch(t)) else None for t in said]
-    unread = [None] * any(t is None and s not in ('O', 'o') for s, t in zip(said, tags))
+    unread = [refused] * any(t is None and s not in ('O', 'o') for s, t in zip(said, tags))
     at = locate_tokens(row['tokens'], row['text']) if row.get('text') is not None else join_tokens(row['tokens'])[1]
-    return [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + unread if at and len(at) == len(tags) else [None]
+    return [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + unread if at and len(at) == len(tags) else [refused]
 
 # %% ../../nbs/134_annotate.formats_tables.ipynb #79345c5a
 _answer_columns = dict(objects='boxes', spans='spans', ner_tags='spans', labels='classes', label='class')

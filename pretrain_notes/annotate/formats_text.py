@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from types import SimpleNamespace
 
-from .interchange import Format, Item, Notes, classes_used, last_value, read_lines, shape_key
+from .interchange import Format, Item, Notes, classes_used, last_value, read_lines, refused, shape_key
 from ..base import DataError
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #461c0424
@@ -189,7 +189,7 @@ def _conll_columns(blocks, file, notes, token=None, tag=None):
     return token, tag, usual, counted and token > 0
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #295ee66c
-_refused = '\0'   # stands for a tag that could not be read
+_unread = '\0'   # stands for a tag that could not be read
 
 def _conll_sentence(fields, columns, on, file, notes):
     "(tokens, tags as written) of the lines of a sentence"
@@ -200,7 +200,7 @@ def _conll_sentence(fields, columns, on, file, notes):
         if counted and not f[0].isdecimal(): notes('not read', 'left out', 'a line without a whole number (1-2, 1.1, a comment)', where); continue
         if len(f) <= token or (f[token] == '' and len(f) > 1): notes('no token', 'left out', 'a tag without a token', where); continue
         if len(f) != usual: notes('columns', 'left out', f'{len(f)} columns where most lines have {usual}: its tag is not read', where)
-        tokens.append(_unescape(f[token], on)); tags.append(_unescape(f[tag], on) if len(f) == usual else _refused)
+        tokens.append(_unescape(f[token], on)); tags.append(_unescape(f[tag], on) if len(f) == usual else _unread)
     return tokens, tags
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #a823c80f
@@ -211,21 +211,21 @@ def _conll_item(n, comments, tokens, tags, on, file, notes):
     if said is not None:
         if (found := locate_tokens(tokens, said)) is not None: text, at = said, found
         else: notes('another text', 'changed', 'the tokens are not in the text of the comment: they are joined instead', f'{file} line {n}')
-    unread = [None] if _refused in tags else []
-    tags = [None if t is _refused else t for t in tags]
-    value = [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + unread
+    lost = [refused] if _unread in tags else []
+    tags = [None if t is _unread else t for t in tags]
+    value = [dict(label=l, start=at[i][0], end=at[j-1][1]) for l, i, j in tag_chunks(tags)] + lost
     return Item(f'{file} line {n}', text=text, tokens=tokens, answers=[dict(value=value)])
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #760aeaf5
 def _parse_tags(sentences, notes, file):
     "(sentences with tags as (prefix, type), None outside, or `refused`; whether they are in the dialect IO, of types without a prefix)"
-    said = Counter(t for _, _, tags in sentences for t in tags if t not in ('O', 'o', '', _refused))
+    said = Counter(t for _, _, tags in sentences for t in tags if t not in ('O', 'o', '', _unread))
     spelling = _spelling_of(said)
     io = bool(said) and spelling is None
     for t, n in said.items():
         if not io and not _tag(t, spelling): notes('no tag', 'left out', f'{t!r} ({n} times)', file)
     if spelling not in (None, tag_pattern): notes('dialect', 'changed', 'tags that are not written B-PER are read as if they were', file)
-    read = {t: ('I', t) if io else _tag(t, spelling) or _refused for t in said} | {'O': None, 'o': None, '': None, _refused: _refused}
+    read = {t: ('I', t) if io else _tag(t, spelling) or _unread for t in said} | {'O': None, 'o': None, '': None, _unread: _unread}
     return [(b, tokens, [read[t] for t in tags]) for b, tokens, tags in sentences], io
 
 # %% ../../nbs/132_annotate.formats_text.ipynb #ca4a1890
@@ -252,7 +252,7 @@ def _read_conll(path, notes,
     "Read a token per line; tags in any of IOB1, IOB2, BIOES, BILOU, IO"
     sentences, on = _conll_file(read_lines(path, ends='\r'), path.name, notes, token, tag)
     parsed, io = _parse_tags(sentences, notes, path.name)
-    scheme, starts = _tag_scheme([[None if t == _refused else t for t in tags] for _, _, tags in parsed])
+    scheme, starts = _tag_scheme([[None if t == _unread else t for t in tags] for _, _, tags in parsed])
     if scheme != 'IOB2' or io: notes('dialect', 'changed', f'{"IO" if io else scheme} is read; IOB2 would be written', path.name)
     elif starts: notes('I- first', 'changed', f'{starts} names begin with I-: read as B-', path.name)
     items = [_conll_item(n, c, tokens, tags, on, path.name, notes) for (n, c), tokens, tags in parsed

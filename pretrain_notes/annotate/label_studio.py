@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
-from pretrain_notes.annotate.interchange import (Format, Item, answer_meta, as_number, as_size, classes_used, id_of, parse_xml, read_json, text_at,
-    xml_text)
+from pretrain_notes.annotate.interchange import (Format, Item, answer_meta, as_number, as_size, classes_used, id_of, parse_xml, read_json,
+    refused, text_at, xml_text)
 from .tasks import Task
 from ..base import DataError, did_you_mean, digest
 from ..readers import media_kind, read_bytes
@@ -159,16 +159,16 @@ def _ls_shape(r, v, label, note):
 
 # %% ../../nbs/133_annotate.label_studio.ipynb #1975fa42
 def _ls_value(results, kind, text, note):
-    "The value of a list of results; None stands for what was refused"
+    "The value of a list of results; `refused` stands for what could not be read"
     out = []
     for r in results:
         v, type = r['value'] if isinstance(r.get('value'), dict) else {}, r['type']
         said = v.get(type) if isinstance(v.get(type), list) else []
         why = _refusal(r, v, said, kind)
-        if why: note('not read', 'left out', why); out.append(None); continue
+        if why: note('not read', 'left out', why); out.append(refused); continue
         if kind == 'class': out += said
         elif kind == 'boxes': out += [_ls_shape(r, v, l, note) for l in said]
-        else: at = _ls_offsets(v, text or '', note); out += [at and dict(zip(('start', 'end'), at), label=l) for l in said]
+        else: at = _ls_offsets(v, text or '', note); out += [dict(zip(('start', 'end'), at), label=l) if at else refused for l in said]
         if kind != 'class' and len(said) > 1: note('several labels', 'changed', f'{said}: one shape or span each')
     return out
 
@@ -194,9 +194,8 @@ def _ls_who(a, model):
 def _ls_content(t, key, where):
     "The item of a task: its text, or the names that its picture may have"
     v = t['data'].get(key)
-    v = v if isinstance(v, str) else ''
-    media = key in ('image', 'audio') or _is_media(v)
-    name, text = (_ls_name(v), None) if media else (None, v)
+    media = isinstance(v, str) and (key in ('image', 'audio') or _is_media(v))
+    name, text = (_ls_name(v), None) if media else (None, v if isinstance(v, str) else None)
     return Item(where, name, text_at(t['data'], 'item') or id_of(t), text_at(t['data'], 'digest'), text, relative=True)
 
 def _is_media(v): return media_kind(Path(urlsplit(v).path if '://' in v[:16] else v[:4096])) in ('image', 'audio')
@@ -243,11 +242,12 @@ def _ls_key(tasks, results, object, kind, config, data):
     "The key of the data of a task under which the labeled thing stands. Raises `DataError` where several may be meant"
     texts = Counter(k for t in tasks for k, v in t['data'].items() if isinstance(v, str) and k not in ('item', 'digest'))
     if data is not None and data not in texts: raise DataError(f'no task has a text {data!r} in its data{did_you_mean(data, texts)}')
-    if data or object in texts or object in config: return data or config.get(object, object)
+    if data or object in config: return data or config[object]
     def media(k): return k in ('image', 'audio') or any(_is_media(t['data'][k]) for t in tasks[:100] if isinstance(t['data'].get(k), str))
     keys = [k for k in texts if media(k) == (kind == 'boxes') or kind not in ('boxes', 'spans')]
     said = [(t, r['value']) for t, r in results if isinstance(r.get('value'), dict) and isinstance(r['value'].get('text'), str)] if kind == 'spans' else []
     holds = [k for k in keys if said and all(v['text'] in str(t['data'].get(k)) for t, v in said)]
+    if object in (holds or texts): return object
     keys = holds or [k for k in ('text', 'image', 'audio') if k in keys][:1] or keys
     if len(keys) > 1: raise DataError(f'the tasks hold several texts: say which was labeled, as data=, one of {", ".join(keys)}')
     return keys[0] if keys else None
