@@ -27,7 +27,9 @@ from ..annotate.widgets import *
 from ..annotate.bias import *
 from ..annotate.formats import read_labels, write_labels
 from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds, labels_needed
+from ..annotate.aggregate import dawid_skene, hierarchical_ds
+from ..annotate.blend import aggregate
+from ..annotate.plan import labels_needed
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
