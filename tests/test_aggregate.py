@@ -257,3 +257,28 @@ def test_bad_settings(f, kw):
 def test_touching_spans_stay_two():
     s = [dict(start=0, end=2, label='x'), dict(start=2, end=4, label='x')]
     assert vote_spans([dict(item=0, annotator=a, value=s) for a in 'abc'])[['start', 'end']].values.tolist() == [[0, 2], [2, 4]]
+
+def test_two_who_always_say_one():
+    "Three reliable people with a slip, two that say 1 of everything: the majority errs on items 3 and 7. Source: jsboige/CoursIA#8344"
+    y = np.array([1, 0, 1, 0, 1, 0, 1, 0] * 4)
+    honest = np.tile(y, (3, 1))
+    honest[0, 3::8] = honest[1, 7::8] = 1
+    v, gold = Votes(np.vstack([honest, np.ones((2, len(y)), int)])), dict(enumerate(y.tolist()))
+    assert majority(v).accuracy(gold) == .75 and dawid_skene(v).accuracy(gold) == 1 and aggregate(v).accuracy(gold) == 1
+
+def test_spammers_are_the_majority():
+    "Two truth-tellers against three that say 0 of everything: no worse than the majority's half. Source: jsboige/CoursIA#8359"
+    y = np.array([1, 1, 1, 0, 0, 0])
+    v = Votes(np.vstack([y, y, np.zeros((3, 6), int)]))
+    assert aggregate(v).accuracy(dict(enumerate(y.tolist()))) >= majority(v).accuracy(dict(enumerate(y.tolist()))) == .5
+
+def test_any_number_of_votes_per_item():
+    "From one to all annotators on an item. Source: sukrutrao/Fast-Dawid-Skene#1"
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    keep = rng.random((9, 300)) < rng.uniform(.05, 1, 300)
+    keep[0] = True
+    m = np.where(rng.random((9, 300)) < .75, y, rng.integers(0, 3, (9, 300))).astype(object)
+    m[~keep] = None
+    v, gold = Votes(m), dict(enumerate(y.tolist()))
+    assert set(np.bincount(v.item)) >= {1, 2, 9} and aggregate(v).accuracy(gold) >= majority(v).accuracy(gold) - .01
