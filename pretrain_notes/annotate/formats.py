@@ -17,8 +17,8 @@ from uuid import NAMESPACE_URL, uuid5
 from fastcore.basics import patch, store_attr
 
 from .interchange import (
-    Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, shape_key)
-from .shapes import upright
+    Item, Notes, all_formats, answer_fields, as_time, labels_root, read_json, refused, shape_key)
+from .shapes import bbox, upright
 from .store import LabelStore
 from .tasks import Task, bounds_of, show_label
 from ..base import DataError, did_you_mean, digest, plural, replacing, some, write_json
@@ -36,6 +36,8 @@ def _main_file(path, format):
     among = [formats[format]] if format else list(formats.values())
     if p.is_dir():
         found = [(f, p/n) for f in among for n in f.files if (p/n).exists()] or _under_other_names(p, among)
+        several = dict(found) if len({f.name for f, _ in found}) > 1 else ()
+        if several: raise DataError(f'{p.name} holds labels in several formats ({some(f.name for f in several)}): say format=')
         wanted = ', '.join(n for f in among for n in f.files)
         if not found: raise DataError(f'{p.name} holds none of {wanted}: give the file itself, and the format')
     else:
@@ -222,13 +224,25 @@ def _same_aspect(a, *others): return any(_unlike(a, b) < .02 for b in others)
 # %% ../../nbs/130_annotate.formats.ipynb #f6ca4b8c
 def _turned(it, sample, frame, note):
     "What bounds the shapes of an item: dict(size=...), and how they are to be turned. Raises `DataError` if their frame is not that of the picture"
-    if 'stored' not in sample or not any(a['value'] for a in it.answers): return sample
+    shapes = [s for a in it.answers if isinstance(a['value'], list) for s in a['value'] if s]
+    if 'stored' not in sample or not shapes: return sample
     size, stored, turned = (sample[k] for k in ('size', 'stored', 'turned'))
+    told = frame or it.digest
     frame = _frame_of(it, stored, turned, 'upright' if it.digest else frame)
     if it.size and it.size not in (stored, size): note('another size', 'kept', f'{it.size}, in truth {size}; shares fit both')
+    if stored != size and not (told or it.relative or _reach(shapes, stored if frame == 'stored' else size)):
+        raise DataError(f"the stated size is the {frame} one, and shapes reach beyond it: say frame='upright' or frame='stored'")
     if frame == 'upright': return dict(size=size)
     note('turned', 'changed', 'shapes on the stored picture are turned as EXIF turns it')
     return sample
+
+def _reach(shapes, size):
+    "Whether shapes in pixels lie within a size, as far as they are shapes"
+    def inside(s):
+        try: x, y, w, h = map(float, bbox(s))
+        except (TypeError, ValueError, LookupError, OverflowError): return True
+        return x + w <= size[0] + 1 and y + h <= size[1] + 1
+    return all(inside(s) for s in shapes)
 
 # %% ../../nbs/130_annotate.formats.ipynb #7f4d456e
 def _in_pixels(s, sample):
@@ -263,7 +277,7 @@ def _fit_boxes(value, task, sample, note):
     "Shapes as the task stores them"
     out = []
     for s in value:
-        if s is None: continue                                   # refused by the reader, which noted why
+        if s is refused: continue                                   # refused by the reader, which noted why
         try: s = _in_pixels(s, sample); t = task.check([s])[0]
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as e:     # a DataError is a ValueError
             note('no shape', 'left out', e if isinstance(e, DataError) else str(s)[:80]); continue
@@ -281,7 +295,7 @@ def _fit_spans(value, task, sample, note):
     "Spans as the task stores them"
     out = []
     for s in value:
-        if s is None: continue
+        if s is refused: continue
         try: t = task.check([s], dict(text=sample['text']))[0]
         except DataError:                                        # it may only cut a character in two: then it is widened
             try: t = task.snap([s], sample['text'])[0]
@@ -301,7 +315,7 @@ def _fit_classes(value, task, sample, note):
     "The names of several classes as the task stores them"
     out = []
     for c in value if isinstance(value, list) else [value]:
-        if c is None: continue
+        if c is refused: continue
         try: out += task.check([str(c) if isinstance(c, int) else c])
         except DataError as e: note('no class', 'left out', e)
     return task.check(out)
@@ -428,7 +442,7 @@ def _is_whole(it, notes):
     if not _half([own, it.answers]): return True
     if _half(own): return note('what the file says of it')
     for a in it.answers:
-        if isinstance(a['value'], list) and _half(a['value']): note('an answer'); a['value'] = [None if _half(v) else v for v in a['value']]
+        if isinstance(a['value'], list) and _half(a['value']): note('an answer'); a['value'] = [refused if _half(v) else v for v in a['value']]
     if _half(it.answers): note('an answer'); it.answers = [a for a in it.answers if not _half(a)]
     return True
 
