@@ -79,3 +79,18 @@ def test_labels_and_splits_of_any_name(tmp_path):
     s = Samples.from_rows(rows, info=ABOUT)
     to_croissant(p := s.save(tmp_path/'o'), s)
     assert compare_records(p, s) == 3 and {r['name'] for r in croissant_records(p, 'classes')} == {'ice cream', 'a/b "c"', '冰'}
+
+def test_first_guesses(tmp_path):
+    "What a newcomer tries first is refused with what to do next."
+    from PIL import Image
+    from pretrain_notes.standards.card import write_card
+    from pretrain_notes.standards.croissant import publish
+    import pretrain_notes.readers
+    for i in range(3): Image.new('L', (8, 8), 40 * i).save(tmp_path/f'{i}.png')
+    with pytest.raises(DataError, match=r'from_folder\(path, labeled=False\)'): Samples.from_folder(tmp_path)
+    assert len(Samples.from_folder(tmp_path, labeled=False)) == 3
+    with pytest.raises(DataError, match='Samples.from_pandas'): check(wine().to_pandas())
+    (tmp_path/'a.csv').write_text('text\nx\n')
+    with pytest.raises(DataError, match='Samples.from_csv'): check(tmp_path/'a.csv')
+    with pytest.raises(DataError, match='the samples come first'): publish(tmp_path, wine())
+    with pytest.raises(DataError, match='comes first'): write_card(wine(), tmp_path)

@@ -301,7 +301,7 @@ def compare_probes(
 )->PairedScores: # scores, table, differences, statement and figure
     "Probe several encoders on the same draws of labels, each draw with fresh random encoders"
     import pandas as pd
-    if not isinstance(arms, dict): raise DataError("compare_probes takes a dict first, such as {'random': lambda seed: make_encoder(), 'mine': encoder}")
+    if not isinstance(arms, dict): raise DataError("arms is a dict, such as {'random': lambda seed: make_encoder(), 'mine': encoder}")
     for e in arms.values():
         if isinstance(e, nn.Module) or hasattr(e, 'dls'): checked_encoder(e)
     fit_dl, score_dl = plain_loader(dls, train), plain_loader(dls, test)
