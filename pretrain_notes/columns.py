@@ -33,6 +33,7 @@ def label_value(
 ): # None, True, False, an integer, a float that is not whole, or text
     "A label as it is compared: what is missing is None, a whole float is an integer, bytes are text"
     if type(v) in (str, int, bool): return v
+    if hasattr(v, 'item') and np.ndim(v) == 0 and not isinstance(v, (np.datetime64, np.timedelta64)): v = v.item()      # of numpy, torch
     if isinstance(v, (list, tuple, dict, set, np.ndarray)): raise DataError(f'a label must be one name or number, not {str(v)[:60]}')
     if is_missing(v): return None
     if isinstance(v, bytes): return v.decode(errors='surrogateescape')
@@ -239,6 +240,7 @@ def column_of(
     values = [label_value(v) for v in values] if name == 'label' else list(values)
     kinds = {type(v) for v in values if v is not None} if name == 'label' else set()
     if len(kinds) > 1 and kinds & {str, bool}: values = [None if v is None else str(v) for v in values]
+    if any(isinstance(v, (set, frozenset)) for v in values): raise DataError(f'the column {name!r} holds sets, which have no order: give sorted lists')
     for clean in (False, True):
         try: return pa.array([None if is_missing(v) else v for v in values] if clean else values)
         except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, ValueError) as e: why = e
