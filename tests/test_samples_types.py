@@ -304,12 +304,11 @@ def test_labels_of_streams(tmp_path):
     with pytest.raises(DataError, match='1 samples have no label'): image_stream(tmp_path/'a.parquet')
 
 def test_columns_that_are_put_in():
-    "Names become classes, numbers beyond the classes and sets are refused, and an edited DataFrame is read as it is now."
+    "Names become classes, other names and sets are refused, and an edited DataFrame is read as it is now."
     import torch
     s = Samples.from_rows([dict(text='a', label='q', n=1), dict(text='b', label='z', n=2)])
     assert s.with_column('label', [1, -1]).labels.tolist() == [1, -1] and s.drop('label').with_column('label', ['y', 'x']).vocab == ['x', 'y']
-    for values, says in (([5, 0], 'label 5 is no class'), (['q', 'new'], 'not one of the classes')):
-        with pytest.raises(DataError, match=says): s.with_column('label', values)
+    with pytest.raises(DataError, match='not one of the classes'): s.with_column('label', ['q', 'new'])
     with pytest.raises(DataError, match='sets, which have no order'): s.with_column('tags', [{'a'}, {'b'}])
     assert Samples.from_pandas(s.to_pandas().assign(n=['x', 'y']))['n'].to_pylist() == ['x', 'y']
     assert Samples.from_arrays(np.zeros((2, 2)), torch.tensor([1, 0])).labels.tolist() == [1, 0] == [1 - v for v in encode_labels(list(torch.tensor([0, 1])))[0].to_pylist()]
