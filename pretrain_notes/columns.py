@@ -33,6 +33,7 @@ def label_value(
 ): # None, True, False, an integer, a float that is not whole, or text
     "A label as it is compared: what is missing is None, a whole float is an integer, bytes are text"
     if type(v) in (str, int, bool): return v
+    if hasattr(v, 'item') and np.ndim(v) == 0 and not isinstance(v, (np.datetime64, np.timedelta64)): v = v.item()      # of numpy, torch
     if isinstance(v, (list, tuple, dict, set, np.ndarray)): raise DataError(f'a label must be one name or number, not {str(v)[:60]}')
     if is_missing(v): return None
     if isinstance(v, bytes): return v.decode(errors='surrogateescape')
@@ -103,36 +104,44 @@ _plain = {pa.large_string(): pa.string(), pa.string_view(): pa.string(), pa.larg
 
 def _refused(name, t, do): return DataError(f'the column {name!r} holds {t}, which cannot be written and read back: {do}')
 
-def _plain_struct(t, name):
+def _plain_struct(t, name, loose):
     "A structure of plain types"
     if not t.num_fields: raise _refused(name, 'objects without any key', 'leave the column out')
     if len({f.name for f in t}) < t.num_fields: raise _refused(name, 'objects in which a key stands twice', 'rename one of them')
-    return pa.struct([f.with_type(plain_type(f.type, name, True)) for f in t])
+    return pa.struct([f.with_type(plain_type(f.type, name, loose)) for f in t])
 
 # %% ../nbs/008_columns.ipynb #b79b9c69
 def plain_type(
     t:pa.DataType, # any Arrow type
     name:str, # name of the column, for the error
-    inside:bool=False # within a list or a structure
+    loose:bool=False # whether lists of a fixed size become lists of any size
 )->pa.DataType: # the type that survives, for the same values
     "The type in which values of `t` are kept; raises `DataError` where there is none"
     o = pa.types
-    if o.is_dictionary(t) or o.is_run_end_encoded(t): return plain_type(t.value_type, name, inside)
+    if o.is_dictionary(t) or o.is_run_end_encoded(t): return plain_type(t.value_type, name, loose)
     if o.is_decimal32(t) or o.is_decimal64(t): return pa.decimal128(t.precision, t.scale)
-    if o.is_map(t): return pa.list_(pa.struct([('key', plain_type(t.key_type, name, True)), ('value', plain_type(t.item_type, name, True))]))
-    if o.is_struct(t): return _plain_struct(t, name)
-    if o.is_fixed_size_list(t) and not inside: return pa.list_(plain_type(t.value_type, name, True), t.list_size)
-    if o.is_large_list(t): return pa.large_list(plain_type(t.value_type, name, True))
-    if o.is_list(t) or o.is_fixed_size_list(t) or o.is_list_view(t) or o.is_large_list_view(t): return pa.list_(plain_type(t.value_type, name, True))
+    if o.is_map(t): return pa.list_(pa.struct([('key', plain_type(t.key_type, name, loose)), ('value', plain_type(t.item_type, name, loose))]))
+    if o.is_struct(t): return _plain_struct(t, name, loose)
+    if o.is_fixed_size_list(t) and not loose: return pa.list_(plain_type(t.value_type, name), t.list_size)
+    if o.is_large_list(t): return pa.large_list(plain_type(t.value_type, name, loose))
+    if o.is_list(t) or o.is_fixed_size_list(t) or o.is_list_view(t) or o.is_large_list_view(t): return pa.list_(plain_type(t.value_type, name, loose))
     if o.is_union(t) or o.is_interval(t): raise _refused(name, t, 'make text or numbers of it first')
     if isinstance(t, pa.BaseExtensionType) and not type(t).__module__.startswith('datasets') and t != pa.json_():
         raise _refused(name, t, f'cast it to its storage, {t.storage_type}, or to text')
     return _plain.get(t, t)
 
 # %% ../nbs/008_columns.ipynb #b9372db5
+def _gaps(a):
+    "Whether a list of a fixed size is missing somewhere, or has no size: Parquet cannot write that"
+    t = a.type
+    if pa.types.is_struct(t): return any(_gaps(pc.struct_field(a, [i])) for i in range(t.num_fields))
+    if pa.types.is_fixed_size_list(t): return not t.list_size or a.null_count > 0 or _gaps(pc.list_flatten(a))
+    if pa.types.is_list(t) or pa.types.is_large_list(t): return _gaps(pc.list_flatten(a))
+    return pa.types.is_nested(t)
+
 def _plain_column(column, t, name):
     "A column cast to a plain type of the same values"
-    if pa.types.is_fixed_size_list(t) and (column.null_count or not t.list_size): t = pa.list_(t.value_type)      # Parquet cannot write these
+    if 'fixed_size_list' in str(t) and any(map(_gaps, column.chunks)): t = plain_type(column.type, name, True)
     if t == column.type: return column
     if pa.types.is_run_end_encoded(column.type): column = pc.run_end_decode(column)
     try: return column.cast(t)
@@ -239,6 +248,7 @@ def column_of(
     values = [label_value(v) for v in values] if name == 'label' else list(values)
     kinds = {type(v) for v in values if v is not None} if name == 'label' else set()
     if len(kinds) > 1 and kinds & {str, bool}: values = [None if v is None else str(v) for v in values]
+    if any(isinstance(v, (set, frozenset)) for v in values): raise DataError(f'the column {name!r} holds sets, which have no order: give sorted lists')
     for clean in (False, True):
         try: return pa.array([None if is_missing(v) else v for v in values] if clean else values)
         except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, ValueError) as e: why = e

@@ -303,6 +303,16 @@ def test_labels_of_streams(tmp_path):
     pq.write_table(pa.table(dict(image=pa.array(im), label=[1., float('nan'), 2.])), tmp_path/'a.parquet')
     with pytest.raises(DataError, match='1 samples have no label'): image_stream(tmp_path/'a.parquet')
 
+def test_columns_that_are_put_in():
+    "Names become classes, other names and sets are refused, and an edited DataFrame is read as it is now."
+    import torch
+    s = Samples.from_rows([dict(text='a', label='q', n=1), dict(text='b', label='z', n=2)])
+    assert s.with_column('label', [1, -1]).labels.tolist() == [1, -1] and s.drop('label').with_column('label', ['y', 'x']).vocab == ['x', 'y']
+    with pytest.raises(DataError, match='not one of the classes'): s.with_column('label', ['q', 'new'])
+    with pytest.raises(DataError, match='sets, which have no order'): s.with_column('tags', [{'a'}, {'b'}])
+    assert Samples.from_pandas(s.to_pandas().assign(n=['x', 'y']))['n'].to_pylist() == ['x', 'y']
+    assert Samples.from_arrays(np.zeros((2, 2)), torch.tensor([1, 0])).labels.tolist() == [1, 0] == [1 - v for v in encode_labels(list(torch.tensor([0, 1])))[0].to_pylist()]
+
 def test_class_numbers_stay_class_numbers():
     from datasets import ClassLabel
     s = Samples.from_rows([dict(text='a', label=1), dict(text='b', label=-1)], features=dict(label=ClassLabel(names=['1', '2'])))
