@@ -265,6 +265,60 @@ def _bench_label_store(b, repeats=9, n=300):
     row = b.row('labels a second, one commit each', *[[n / s for s in side] for side in c['wall']], 'sqlite3', sqlite3.sqlite_version)
     b.at_least('labels a second over raw sqlite3 with the same pragmas', row['ratio'], .5, row)
 
+# %% ../../nbs/810_bench.annotate.ipynb #bdb81137
+def _take_part(url, who, n, ready, done):
+    "Label `n` items of the queue, when all are ready; when it began and ended"
+    from pretrain_notes.annotate.store import LabelStore
+    from pretrain_notes.annotate.tasks import ClassTask
+    import pretrain_notes.annotate.team  # teaches LabelStore to hand out items
+    store, task = LabelStore(url), ClassTask(['cat', 'dog'])
+    items = [c['item'] for c in store.claim(who, task, n=n)]
+    ready.wait()
+    t = time.time()
+    for i in items: store.add(i, 'cat', task, annotator=who, seconds=1.5)
+    done.put((t, time.time(), len(items)))
+
+def _team_rate(url, people=8, n=100):
+    "Labels per second that so many processes store in a shared queue"
+    from multiprocessing import get_context
+    from pretrain_notes.annotate.store import LabelStore
+    from pretrain_notes.annotate.tasks import ClassTask
+    import pretrain_notes.annotate.team
+    store, fresh = LabelStore(url), get_context('spawn')
+    store.enqueue(ClassTask(['cat', 'dog']), [f'item-{i}-{time.time()}' for i in range(people * n)])
+    ready, done = fresh.Barrier(people), fresh.Queue()
+    ps = [fresh.Process(target=_take_part, args=(url, f'ann-{k}', n, ready, done)) for k in range(people)]
+    for p in ps: p.start()
+    got = [done.get() for _ in ps]
+    for p in ps: p.join()
+    if bad := store.verify(): raise DataError(bad[0])
+    return sum(g[2] for g in got) / (max(g[1] for g in got) - min(g[0] for g in got))
+
+# %% ../../nbs/810_bench.annotate.ipynb #d7538cd2
+def _many_at_once(path, queue, n=20_000):
+    "CPU seconds of storing many labels in one call"
+    from pretrain_notes.annotate.store import LabelStore
+    from pretrain_notes.annotate.tasks import ClassTask
+    import pretrain_notes.annotate.team
+    store, task = LabelStore(path), ClassTask(['cat', 'dog'])
+    if queue: store.enqueue(task, [f'item-{i}' for i in range(n)])
+    events = [dict(item=f'item-{i}', value='cat', task=task, annotator='ann') for i in range(n)]
+    t = time.process_time()
+    store.add_many(events)
+    return time.process_time() - t
+
+@benchmark('label_team')
+def _bench_label_team(b, repeats=3):
+    "Eight processes at one queue, and many labels in one call"
+    url = os.environ.get('PRETRAIN_NOTES_TEST_PG')
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        rates = [_team_rate(url or str(Path(folder)/f'team-{k}.db')) for k in range(repeats)]
+        many = [[_many_at_once(Path(folder)/f'{queue}-{k}.db', queue) for k in range(repeats)] for queue in (True, False)]
+    b.notes.append(f'The queue was in {"PostgreSQL" if url else "SQLite"}; labels per second of eight processes: ' + ', '.join(f'{r:.0f}' for r in rates) + '.')
+    b.at_least('labels per second of eight processes, one commit each', float(np.median(rates)), 100)
+    row = b.row('20,000 labels in one call, with a queue against without: CPU, s', *many, 'pretrain_notes')
+    b.at_most('20,000 labels in one call: with a queue over without', row['ratio'], 2, row)
+
 # %% ../../nbs/810_bench.annotate.ipynb #51d4e30d
 def _golden_agreement():
     "Name of a published figure to (ours, printed)"
