@@ -9,7 +9,7 @@ __all__ = ['StoreUnavailable', 'NotOpened', 'NotRead', 'NotStored', 'FileReplace
            'Tied', 'NothingToUndo', 'LabelStore']
 
 # %% ../../nbs/110_annotate.store.ipynb #141cd5a3
-import json, os, random, re, threading, time
+import json, os, random, re, threading, time, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
@@ -96,6 +96,7 @@ def _prepare(self:LabelStore, verify):
     "Make the tables, or bring those of an older version up to date; look for damage"
     if (found := self._found()) != label_schema:
         with self._writing(NotOpened, opening=True) as conn: upgrade_tables(conn, None if self.readonly else self._path)
+        if found: warnings.warn('this label store had no seals yet: what is in it is sealed now, as it is. Damage from before cannot be told')
     self._inode = self._file_id() if self._path else None
     if verify and found == label_schema: self._look_for_damage()
     self.store_id = self._rows(sa.select(about_table.c.value).where(about_table.c.key == 'store_id'))[0][0]
@@ -237,17 +238,19 @@ def _look_for_damage(self:LabelStore):
     try:
         with self._engine.connect() as conn: large = last_given(conn) > 5000
     except Exception: large = False                  # it will be said why
-    if not large: self._damage = find_damage(self._engine); return
+    if not large: return self.verify()
     self._looked, engine = threading.Event(), safe_engine(self.url)
     def look():
         try: self._damage = find_damage(engine)
+        except sa.exc.DBAPIError: pass               # the server is away: who reads will be told
         finally: self._looked.set(); engine.dispose()
     threading.Thread(target=look, daemon=True, name='verify labels').start()
 
 @patch
 def verify(self:LabelStore)->list: # one sentence per damage; []: none was found
     "Look for damage now, in everything"
-    self._damage = find_damage(self._engine)
+    try: self._damage = find_damage(self._engine)
+    except sa.exc.DBAPIError as e: raise self._failure(NotRead, e) from None
     return self._damage
 
 # %% ../../nbs/110_annotate.store.ipynb #5f9b48f4
