@@ -44,3 +44,9 @@ class Server:
     def close(self):
         release(self.process)
         self.log.close()
+
+if __name__ == '__main__':                                  # python tests/pgserver.py COMMAND ...: a server for one command
+    import sys
+    server = Server(programs())
+    try: sys.exit(subprocess.call(sys.argv[1:], env=os.environ | dict(PRETRAIN_NOTES_TEST_PG=server.url)))
+    finally: server.close()

@@ -11,6 +11,7 @@ __all__ = ['last_given', 'one_state', 'find_damage', 'verify_labels', 'upgrade_t
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
 
 import sqlalchemy as sa
 
@@ -101,13 +102,23 @@ def find_damage(
     engine, # a `sqlalchemy.Engine` of a store with tables of this version
     n:int=20 # how many are enough
 )->list: # one sentence per damage; []: none was found
-    "What is not as it was written. Reads the whole database"
+    "What is not as it was written. Reads the whole database; raises an error of SQLAlchemy where it does not answer now"
     found = []
     for part in (_file_damage, _log_damage, _row_damage, _plan_damage):
-        try:
-            with one_state(engine) as conn: found += islice(part(conn), n + 1 - len(found))
-        except Exception as e: found.append(f'a part cannot be read: {str(getattr(e, "orig", None) or e).splitlines()[0]}')
+        try: _ask(engine, part, found, n)
+        except Exception as e:
+            if _away(engine, e): _ask(engine, part, found, n)        # once more: a server may have been restarted
+            else: found.append(f'a part cannot be read: {str(getattr(e, "orig", None) or e).splitlines()[0]}')
     return found[:n] + ['and so on: there is more damage'] * (len(found) > n)
+
+def _ask(engine, part, found, n):
+    with one_state(engine) as conn:
+        for s in islice(part(conn), n + 1 - len(found)): found.append(s)
+
+def _away(engine, e):
+    "Whether a database does not answer just now, which is no damage"
+    if engine.dialect.name == 'sqlite': return getattr(getattr(e, 'orig', e), 'sqlite_errorcode', 0) & 255 in (SQLITE_BUSY, SQLITE_LOCKED)
+    return isinstance(e, (sa.exc.OperationalError, sa.exc.InterfaceError))
 
 # %% ../../nbs/107_annotate.seals.ipynb #e6808035
 def verify_labels(
@@ -124,7 +135,9 @@ def verify_labels(
         if url.get_backend_name() != 'sqlite': raise DataError(f'the labels cannot be read: {why}') from None
         return [f'the file cannot be read: {why}']
     finally: engine.dispose()
-    if found == label_schema: return find_damage(engine)
+    try:
+        if found == label_schema: return find_damage(engine)
+    except sa.exc.DBAPIError as e: raise DataError(f'the labels cannot be read: {str(e.orig).splitlines()[0]}') from None
     if found is None: raise DataError('there is no label store in it')
     if found > label_schema: raise DataError('this label store was written by a newer version: update pretrain_notes')
     raise DataError(f'this label store (tables of version {found}) has no seals yet: open it once with LabelStore. '
