@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from pretrain_notes.annotate.issues import (confident_joint, confident_thresholds, find_label_conflicts, find_label_issues, issue_filters, issue_rankings,
-    noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues, show_issues)
+    noise_matrix, noise_profile, out_of_sample_probs, plant_noise, score_issues, show_issues, wrong_label_rate)
 from pretrain_notes.annotate.structured_issues import find_box_issues, find_multilabel_issues, find_token_issues, show_box_issues
 from pretrain_notes.base import DataError
 from pretrain_notes.samples import Samples
@@ -211,6 +211,80 @@ def test_ranking(kind):
             ap.append([score_issues(find_label_issues(given, p, rank_by=r), wrong)['average_precision'] for r in issue_rankings])
     odds, *others = np.mean(ap, 0)
     assert odds >= max(others) - .003
+
+def ap_of(given, wrong, p): return {r: score_issues(find_label_issues(given, p, rank_by=r), wrong)['average_precision'] for r in issue_rankings}
+
+def test_one_way_traffic_is_used():
+    "Each class goes to the next: where labels go tells slips from hard rows, and the odds lead both scores."
+    pairs = np.roll(np.eye(10), 1, 1)
+    for m in (KNeighborsClassifier(10, weights='distance'), LogisticRegression(C=.1, max_iter=200)):
+        given, wrong = plant_noise(truth, .2, kind=pairs)
+        ap = ap_of(given, wrong, out_of_sample_probs(m, X / 16, given))
+        assert ap['odds'] > max(ap['normalized_margin'], ap['self_confidence']) + .01
+
+def test_a_tree_is_ranked_by_the_margin():
+    "Probabilities that are shares of a few counts: 0 means little, and the order is that of the margin."
+    from sklearn.tree import DecisionTreeClassifier
+    given, wrong = plant_noise(truth, .2, kind='uniform')
+    p = out_of_sample_probs(DecisionTreeClassifier(max_depth=6, random_state=0), X / 16, given)
+    ap = ap_of(given, wrong, p)
+    assert ap['odds'] == ap['normalized_margin'] != ap['self_confidence']
+
+def test_two_classes_have_one_order():
+    "With two classes margin, self-confidence and odds agree about the order."
+    y = (truth >= 5).astype(int)
+    given, wrong = plant_noise(y, .2, kind='class')
+    ap = ap_of(given, wrong, out_of_sample_probs(KNeighborsClassifier(10, weights='distance'), X / 16, given))
+    assert np.ptp(list(ap.values())) < 1e-9
+
+def test_many_wrong_labels():
+    """Two fifths are wrong the way people err: no worse than the better score, and the interval holds the truth.
+
+    Source: cleanlab/cleanlab#764."""
+    human = np.kron(np.eye(5), np.array([[.6, .3], [.3, .6]])) + .02
+    given, wrong = plant_noise(truth, .4, kind=human)
+    p = out_of_sample_probs(KNeighborsClassifier(10, weights='distance'), X / 16, given)
+    ap, rate = ap_of(given, wrong, p), wrong_label_rate(given, p)
+    assert ap['odds'] > max(ap['normalized_margin'], ap['self_confidence']) - .01 and rate.low <= .4 <= rate.high
+
+# ---------------------------------------------------------------- how many are wrong
+@pytest.mark.parametrize('kind', ['uniform', 'class', 'pairs', 'instance'])
+def test_interval_of_the_rate(kind):
+    "Planted on purpose, a good and a weak model: of 16 intervals at most three miss (a weak model misses more often than one in twenty where noise is even), and those of the good one are narrow."
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    covers, width = [], []
+    for m in (KNeighborsClassifier(10, weights='distance'), make_pipeline(PCA(3, random_state=0), KNeighborsClassifier(20))):
+        for seed, share in enumerate((0, .05, .1, .15, .2, .25, .3, .35)):
+            given, wrong = plant_noise(truth, share, kind=np.roll(np.eye(10), 1, 1) if kind == 'pairs' else kind, seed=seed, x=X)
+            rate = wrong_label_rate(given, out_of_sample_probs(m, X / 16, given, seed=seed))
+            covers.append(rate.too_weak or rate.low <= wrong.mean() <= rate.high)
+            width.append(rate.high - rate.low)
+    assert sum(covers) >= 13 and np.median(width[:8]) <= (.25 if kind == 'instance' else .12)
+
+def test_weak_model_on_right_labels():
+    """Every label is right and the model is poor: the interval reaches down to 0, however many are flagged.
+
+    Sources: cleanlab/cleanlab#25 (what was found was mostly right), cleanlab/cleanlab#685 (hard rows are taken for errors)."""
+    p = out_of_sample_probs(KNeighborsClassifier(10, weights='distance'), X[:, 30:33], truth)
+    rate = wrong_label_rate(truth, p)
+    assert len(find_label_issues(truth, p).rows) > .2 * len(truth) and (rate.too_weak or rate.low == 0)
+    assert 'too weak' in rate.statement() or 'second person' in rate.statement()
+
+def test_rate_where_little_can_be_known():
+    """Nothing disagrees, everything does, a class that nobody was given, one that the model never names, few rows.
+
+    Sources: cleanlab/cleanlab#288, cleanlab/cleanlab#639."""
+    y = np.arange(50) % 5
+    agree = np.eye(5)[y] * .9 + .02
+    cases = [(y, agree), (y, np.roll(agree, 1, 1)), (y, np.full((50, 5), .2)), (np.zeros(30, int), np.tile([.8, .1, .1], (30, 1))),
+             (y, np.c_[agree[:, :4] + agree[:, 4:] / 4, np.zeros(50)]), (np.array([0, 1]), np.array([[.9, .1], [.2, .8]]))]
+    for labels, p in cases:
+        rate = wrong_label_rate(labels, p)
+        assert 0 <= rate.low <= rate.high <= 1 and np.isfinite([*rate.table().iloc[0]]).all() and str(rate)
+        for r in issue_rankings: assert np.isfinite(find_label_issues(labels, p, rank_by=r).score).all()
+    assert wrong_label_rate(y, agree).high < .2
+    with pytest.raises(DataError, match='row 1'): wrong_label_rate([0, 1], np.array([[.5, .5], [.9, .9]]))
 
 def test_kinds_are_told_apart():
     def profile(kind):

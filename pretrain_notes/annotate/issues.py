@@ -7,7 +7,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/annotate.issues.html.md"""
 # %% auto #0
 __all__ = ['issue_filters', 'issue_rankings', 'noise_matrix', 'plant_noise', 'out_of_sample_probs', 'unusable_row',
            'confident_thresholds', 'confident_joint', 'plot_joint', 'LabelIssues', 'find_label_issues', 'show_issues',
-           'score_issues', 'plot_precision_recall', 'noise_profile', 'find_label_conflicts']
+           'score_issues', 'plot_precision_recall', 'noise_profile', 'WrongLabelRate', 'wrong_label_rate',
+           'find_label_conflicts']
 
 # %% ../../nbs/170_annotate.issues.ipynb #289fda76
 from copy import deepcopy
@@ -267,7 +268,11 @@ class _Doubts:
     @cached_property
     def pruned(self): return self.rows[_by_noise_rate(self, _keep_one(self.joint))[self.rows]]
     @cached_property
-    def likeness(self): return _likeness_of(self)
+    def likeness(self):
+        rows = _some_rows(self)
+        return _likeness_of(self, np.intersect1d(rows, self.pruned), np.setdiff1d(rows, self.pruned))
+    @cached_property
+    def half(self): return _SureHalf(self)
 
     def _block(self, s, least, enough):
         "Fill in `to` and `best` of a block"
@@ -402,18 +407,15 @@ def _of_other_classes(d, rows, f):
         out[s] = f(b, d.y[at])
     return out
 
-def _some_rows(d, most):
+def _some_rows(d):
     "Numbers of all rows, or of some drawn by chance"
+    most = max(20_000, 20 * d.k)
     return np.arange(d.n) if d.n <= most else np.unique(np.random.default_rng(0).integers(d.n, size=most))
 
 # %% ../../nbs/170_annotate.issues.ipynb #b094d556
-def _likeness_of(d, least=3):
-    "How much more the flagged look like the class they were given than the others of the suggested class do; nan if too few are flagged"
-    calm, auc = np.zeros(d.n, bool), []
-    calm[_some_rows(d, max(20_000, 20 * d.k))] = True
-    flagged = d.pruned[calm[d.pruned]]
-    calm[d.pruned] = False
-    others = _by_label(d.y, d.k, np.flatnonzero(calm))
+def _likeness_of(d, flagged, others, least=3):
+    "How much more the flagged look like the class they were given than others of the suggested class do; nan if too few are flagged"
+    others, auc = _by_label(d.y, d.k, others), []
     for j, rows in enumerate(_by_label(d.best, d.k, flagged)):
         for i in np.unique(d.y[rows]):
             a, b = d.own[rows[d.y[rows] == i]], np.sort(d.p[others[j], i])
@@ -422,18 +424,52 @@ def _likeness_of(d, least=3):
     auc, n = np.array(auc).reshape(-1, 2).T
     return float(auc @ n / n.sum()) if len(n) else float('nan')
 
+# %% ../../nbs/170_annotate.issues.ipynb #a1707001
+class _SureHalf:
+    "Of the rows that the model takes for a class, the half of which it is surest; of at most 20,000 rows"
+    def __init__(self, d):
+        rows = _some_rows(d)
+        best, sure, key = d.best[rows], np.empty(len(rows)), np.empty(len(rows))
+        for s in _blocks(len(rows), d.k):
+            b = np.asarray(d.p[rows[s]], float)
+            sure[s], key[s] = b[np.arange(len(b)), best[s]], b @ np.random.default_rng(0).random(d.k)
+        order, size = np.lexsort((-sure, best)), np.bincount(best, minlength=d.k)
+        place = np.arange(len(rows)) - (size.cumsum() - size)[best[order]]
+        rows = rows[order[place < (size[best[order]] + 1) // 2]]
+        self.rows, self.agree = rows, d.best[rows] == d.y[rows]
+        self.counts = np.bincount(d.y[rows] * d.k + d.best[rows], minlength=d.k**2).reshape(d.k, d.k)
+        self.distinct = len(np.unique(key.round(7))) / len(key)
+        self.likeness = _likeness_of(d, rows[~self.agree], rows[self.agree])
+
+    @property
+    def one_way(self):
+        "0: labels go from one class to another as often as back; 1: one way only"
+        c = self.counts * (1 - np.eye(len(self.counts), dtype=int))
+        both = c + c.T
+        return float(((c - c.T)**2 - both).sum() / ((both**2 - both).sum() + 100))
+
+# %% ../../nbs/170_annotate.issues.ipynb #a1707002
+def _how_to_rank(d):
+    "(how far the direction of the traffic counts, how far all other classes count instead of the largest), both 0..1"
+    if d.half.distinct < .2: return None                     # a tree: by the margin
+    looks = d.half.likeness
+    direction = 0. if d.k == 2 or len(d.rows) > .6 * d.n else np.clip((d.half.one_way - .1) / .4, 0, 1)
+    if np.isnan(looks): return float(direction), .5
+    return float(direction * np.clip((.65 - looks) / .1, 0, 1)), float(np.clip((looks - .55) / .2, 0, 1))
+
 # %% ../../nbs/170_annotate.issues.ipynb #b216a0fc
 def _score(d, rank_by, rows):
     "How suspicious some labels are, 0..1"
+    if rank_by not in issue_rankings: raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
     if rank_by == 'self_confidence': return 1 - d.own[rows]
-    if rank_by == 'normalized_margin': return (1 + _of_other_classes(d, rows, lambda b, y: b.max(1)) - d.own[rows]) / 2
-    if rank_by != 'odds': raise DataError(f'there is no ranking {rank_by!r}{did_you_mean(rank_by, issue_rankings)}')
-    t = 1. if np.isnan(d.likeness) else float(np.clip((.65 - d.likeness) / .1, 0, 1))
-    w = (((d.joint + 20) / (d.joint.T + 20))**(t / 2)).astype(d.p.dtype)
+    if rank_by == 'normalized_margin' or (how := _how_to_rank(d)) is None:
+        return (1 + _of_other_classes(d, rows, lambda b, y: b.max(1)) - d.own[rows]) / 2
+    (t, u), c = how, d.half.counts
+    w, e = (((c + 3) / (c.T + 3))**(t / 2)).astype(d.p.dtype), .01 + .14 * t
     def norm(b, y):
         b *= w[y]
-        return np.cbrt(np.einsum('ij,ij,ij->i', b, b, b).clip(0))**t * np.einsum('ij->i', b).clip(0)**(1 - t)
-    odds = (_of_other_classes(d, rows, norm) + .01) / (d.own[rows].clip(0) + .01)
+        return np.cbrt(np.einsum('ij,ij,ij->i', b, b, b).clip(0))**(1 - u) * np.einsum('ij->i', b).clip(0)**u
+    odds = (_of_other_classes(d, rows, norm) + e) / (d.own[rows].clip(0) + e)
     return odds / (1 + odds)
 
 # %% ../../nbs/170_annotate.issues.ipynb #1ae51c31
@@ -564,6 +600,60 @@ def noise_profile(
     c = np.bincount(d.best[rows].astype(np.int64) * d.k + d.y[rows], minlength=d.k**2).reshape(d.k, d.k)
     n, same = c.sum(1), (c * (c - 1)).sum()
     return dict(rate=len(rows) / d.n, spread=float((n * (n - 1)).sum() / same) if same else float('nan'), likeness=d.likeness)
+
+# %% ../../nbs/170_annotate.issues.ipynb #a1708003
+class WrongLabelRate:
+    "How many labels are wrong; made by `wrong_label_rate`"
+    def __init__(self,
+        low:float, # lower end of the 95 % interval, as a share of all labels
+        high:float, # upper end
+        disagree:float, # share of the labels that the model would not have given
+        sure:float, # the same where it is surest
+        by_looks:float, # 0: where it disagrees does not depend on the item; 1: it does, or that cannot be told
+        n:int # number of labels
+    ): store_attr()
+    @property
+    def too_weak(self): return self.high - self.low > .5       # such an interval says nothing
+    def table(self):
+        "One row: the interval, and what it was made of"
+        import pandas as pd
+        return pd.DataFrame([{k: getattr(self, k) for k in ('low', 'high', 'too_weak', 'disagree', 'sure', 'by_looks', 'n')}])
+    def statement(self):
+        "What can be said, in words"
+        said = f'The model would have given another label to {self.disagree:.1%} of the {self.n:,}, where it is surest to {self.sure:.1%}.'
+        if self.too_weak: return f'The model is too weak to say how many labels are wrong. {said} Train a better model, or ask a second person.'
+        says = f'Between {self.low:.1%} and {self.high:.1%} of the labels are wrong (95 % interval). {said}'
+        if self.by_looks < .5 or self.high - self.low < .05: return says
+        return f'{says} Hard items and wrong labels cannot be told apart there, so the interval is wide: a second person can.'
+    def __repr__(self): return self.statement()
+
+# %% ../../nbs/170_annotate.issues.ipynb #a1708001
+def _by_looks(d):
+    "How far it depends on the items where the surest half disagrees, 0..1; 1 where that cannot be told"
+    c, looks = d.half.counts, d.half.likeness
+    if d.half.distinct < .2 or np.isnan(looks): return 1.
+    n, disagree = c.sum(0), float((~d.half.agree).mean())
+    wrong = (n - c.diagonal()) / n.clip(1)
+    spread = max(0., float(((wrong - disagree)**2 @ n - wrong * (1 - wrong) @ (n > 0)) / n.sum()))**.5
+    uneven = 0. if d.k == 2 else (spread / disagree - .3) / .15
+    return float(np.clip(max((looks - .51) / .04, uneven), 0, 1))
+
+# %% ../../nbs/170_annotate.issues.ipynb #a1708002
+def wrong_label_rate(
+    labels, # int (n,), class numbers as given; or `Samples`
+    probs # float (n, classes), out-of-sample probabilities
+)->'WrongLabelRate': # `low`, `high`, `too_weak`; in words `statement()`
+    "How many labels are wrong: a 95 % interval, or that the model is too weak to say"
+    d = _Doubts(labels, probs)
+    all_, m = len(d.rows) / d.n, len(d.half.rows)
+    sure = min(all_, float((~d.half.agree).mean()))
+    chance = 1 - np.bincount(d.y, minlength=d.k) @ np.bincount(d.best, minlength=d.k) / d.n**2
+    more, error = max(all_ - sure, 0.), ((sure * (1 - sure) + 1 / m) / m)**.5
+    weak = max(more / max(1 - sure, 1e-9) - .06, 0) + .1 * min(all_ / max(chance, 1e-9), 1)**2
+    a = _by_looks(d)
+    low = (1 - a) * (sure - error - weak)
+    high = (1 - a) * (sure + error + .2 * more) + a * (all_ + .5 * more + .5 * error)
+    return WrongLabelRate(float(max(low, 0)), float(min(high, 1)), all_, sure, a, d.n)
 
 # %% ../../nbs/170_annotate.issues.ipynb #8d8be75b
 def find_label_conflicts(
