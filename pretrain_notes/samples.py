@@ -259,7 +259,7 @@ def _classes_given(y, vocab):
     "(labels, class names): whole numbers from 0 on are class numbers, so that a class that nobody has keeps its place"
     if getattr(getattr(y, 'dtype', None), 'kind', '') == 'U' and 'nan' in y:
         raise DataError("y is an array of texts with 'nan' among them, which is what numpy makes of a missing label: give a list, or dtype=object")
-    labels = column_of(np.asarray(y).tolist() if isinstance(y, np.ndarray) else y, 'label')
+    labels = column_of(np.asarray(y).tolist() if hasattr(y, '__array__') else y, 'label')
     if vocab is None and pa.types.is_integer(labels.type) and len(labels.drop_null()) and pc.min(labels).as_py() >= 0:
         vocab = [str(i) for i in range(pc.max(labels).as_py() + 1)]
     return labels, vocab
@@ -394,7 +394,9 @@ def from_pandas(cls:Samples,
         if kw.get('vocab') is None: kw['vocab'] = df['label'].cat.categories.tolist()
         df, _ = df.assign(label=df['label'].astype(object)), feats.pop('label', None)
     schema = Features(feats).arrow_schema
-    return cls._typed(pa.table({n: _pandas_column(df[n], schema.field(n).type if n in feats else None) for n in df.columns}), feats, **kw)
+    table = pa.table({n: _pandas_column(df[n], schema.field(n).type if n in feats else None) for n in df.columns})
+    for n in [n for n in feats if n not in (features or {}) and table[n].type != schema.field(n).type]: del feats[n]      # it holds something else now
+    return cls._typed(table, feats, **kw)
 
 def _pandas_column(v, t):
     "A column of a DataFrame, as the type `t` where it fits"
@@ -535,7 +537,7 @@ def with_column(self:Samples,
     column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else column_of(values, name)
     if name == 'split': column = _split_column(column)
     if len(column) != len(self): raise DataError(f'the column {name!r} has {len(column)} values for {len(self)} samples')
-    if name == 'label' and self.vocab and feature is None and pa.types.is_string(column.type): column = encode_labels(column.to_pylist(), self.vocab)[0]
+    if name == 'label' and feature is None and (pa.types.is_string(column.type) or pa.types.is_boolean(column.type)): column, feature = _label_column(column, feats.get('label'), None)
     table = self.table.set_column(self.columns.index(name), name, column) if name in self.columns else self.table.append_column(name, column)
     feats[name] = feature or feats.get(name) or features_of(pa.table({name: column}))[name]
     return self._new(table, feats)

@@ -9,7 +9,7 @@ __all__ = ['StoreUnavailable', 'NotOpened', 'NotRead', 'NotStored', 'FileReplace
            'Tied', 'NothingToUndo', 'LabelStore']
 
 # %% ../../nbs/110_annotate.store.ipynb #141cd5a3
-import json, os, random, re, threading, time
+import json, os, random, re, threading, time, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
@@ -96,6 +96,7 @@ def _prepare(self:LabelStore, verify):
     "Make the tables, or bring those of an older version up to date; look for damage"
     if (found := self._found()) != label_schema:
         with self._writing(NotOpened, opening=True) as conn: upgrade_tables(conn, None if self.readonly else self._path)
+        if found: warnings.warn('this label store had no seals yet: what is in it is sealed now, as it is. Damage from before cannot be told')
     self._inode = self._file_id() if self._path else None
     if verify and found == label_schema: self._look_for_damage()
     self.store_id = self._rows(sa.select(about_table.c.value).where(about_table.c.key == 'store_id'))[0][0]
@@ -130,7 +131,11 @@ def _begun(self:LabelStore, once_more=True):
     conn = self._engine.connect()
     try:
         conn.begin()
-        self._begin((db := conn.connection).cursor())
+        cursor = (db := conn.connection).cursor()
+        if self._path and not db.info.get('hasty'):
+            cursor.execute('PRAGMA busy_timeout=1')  # a reader sets it back: a labeler's next label needs it again
+            db.info['hasty'] = True
+        self._begin(cursor)
         return conn
     except BaseException as e:
         lost = not self._sqlite and isinstance(e, self._driver.OperationalError) and db.dbapi_connection.closed
@@ -145,17 +150,13 @@ _lock_sql = 'SELECT pg_advisory_xact_lock(hashtextextended(current_schema(), 504
 @patch
 def _begin(self:LabelStore, db, patience=30):
     "Take the write lock. In SQLite's own waiting who waits longest asks least often; here all ask at the same rate, so nobody starves"
-    if not self._sqlite:
-        return db.execute(_lock_sql)
+    if not self._sqlite: return db.execute(_lock_sql)
     until = time.monotonic() + patience
-    db.execute('PRAGMA busy_timeout=1')
-    try:
-        while True:
-            try: return db.execute('BEGIN IMMEDIATE')
-            except self._driver.OperationalError as e:
-                if e.sqlite_errorcode & 255 not in (SQLITE_BUSY, SQLITE_LOCKED) or time.monotonic() > until: raise
-                time.sleep(random.uniform(0, .002))
-    finally: db.execute('PRAGMA busy_timeout=30000')
+    while True:
+        try: return db.execute('BEGIN IMMEDIATE')
+        except self._driver.OperationalError as e:
+            if e.sqlite_errorcode & 255 not in (SQLITE_BUSY, SQLITE_LOCKED) or time.monotonic() > until: raise
+            time.sleep(random.uniform(0, .002))
 
 # %% ../../nbs/110_annotate.store.ipynb #61a5f239
 @patch
@@ -164,7 +165,7 @@ def _rows(self:LabelStore, query, plain=False):
     self._may_read()
     for once_more in (True, False):
         try:
-            with self._engine.connect() as conn: return conn.execute(query).cursor.fetchall() if plain else conn.execute(query).all()
+            with self._reader() as conn: return conn.execute(query).cursor.fetchall() if plain else conn.execute(query).all()
         except (sa.exc.DBAPIError, self._driver.Error, UnicodeDecodeError) as e:
             if not (once_more and getattr(e, 'connection_invalidated', False)): raise self._failure(NotRead, e) from None
 
@@ -175,13 +176,20 @@ def _batches(self:LabelStore, query, n=20_000):
     begun = False
     for once_more in (True, False):
         try:
-            with self._engine.connect() as conn:
+            with self._reader() as conn:
                 for rows in batches(conn, query, n):
                     begun = True
                     yield rows
             return
         except (sa.exc.DBAPIError, self._driver.Error, UnicodeDecodeError) as e:
             if begun or not (once_more and getattr(e, 'connection_invalidated', False)): raise self._failure(NotRead, e) from None
+
+@patch
+def _reader(self:LabelStore):
+    "A connection to read with, which has time"
+    conn = self._engine.connect()
+    if conn.info.pop('hasty', False): conn.exec_driver_sql('PRAGMA busy_timeout=30000')
+    return conn
 
 _left_behind = []
 @patch
@@ -230,17 +238,19 @@ def _look_for_damage(self:LabelStore):
     try:
         with self._engine.connect() as conn: large = last_given(conn) > 5000
     except Exception: large = False                  # it will be said why
-    if not large: self._damage = find_damage(self._engine); return
+    if not large: return self.verify()
     self._looked, engine = threading.Event(), safe_engine(self.url)
     def look():
         try: self._damage = find_damage(engine)
+        except sa.exc.DBAPIError: pass               # the server is away: who reads will be told
         finally: self._looked.set(); engine.dispose()
     threading.Thread(target=look, daemon=True, name='verify labels').start()
 
 @patch
 def verify(self:LabelStore)->list: # one sentence per damage; []: none was found
     "Look for damage now, in everything"
-    self._damage = find_damage(self._engine)
+    try: self._damage = find_damage(self._engine)
+    except sa.exc.DBAPIError as e: raise self._failure(NotRead, e) from None
     return self._damage
 
 # %% ../../nbs/110_annotate.store.ipynb #5f9b48f4
@@ -299,7 +309,13 @@ def add(self:LabelStore,
     time:float=None # seconds since 1970; None: now
 )->int: # its place in the sequence; once you have it, it is on the disk
     "Store one event. Raises `DataError` for a value that the task does not know, and when it could not be stored"
-    return self.add_many([{k: v for k, v in locals().items() if k != 'self'}])[0]
+    _refuse_undo(kind)
+    row = event_row(item, value, task, annotator=annotator, kind=kind, source=source, source_version=source_version, seconds=seconds,
+                    score=score, proposal=proposal, uuid=uuid, time=time)
+    return self._add([row], [task])[0]
+
+def _refuse_undo(kind):
+    if kind == 'undo': raise DataError('use undo(annotator): it finds what is to be undone')
 
 # %% ../../nbs/110_annotate.store.ipynb #10e22b88
 @patch
@@ -310,10 +326,10 @@ def add_many(self:LabelStore,
     """Store events. All are checked before the first is stored, and a portion is stored as a whole or not at all. Raises `DataError` as
     `add` does, and `OutcomeUnknown` if it fails after the first portion: send the same events with the same uuids again"""
     events = list(events)
-    rows, seqs = [_given_event(e) for e in events], []
+    rows, tasks, seqs = [_given_event(e) for e in events], [e.get('task') for e in events], []
     if len(rows) > n: self._refuse_early(rows)
     for k in range(0, len(rows) or 1, n):
-        try: seqs += self._add(rows[k:k+n], events[k:k+n])
+        try: seqs += self._add(rows[k:k+n], tasks[k:k+n])
         except DataError as e:
             if k == 0: raise
             raise OutcomeUnknown(f'the first {k} of {len(rows)} events are stored, the others are not ({e}): send all again with the same '
@@ -321,12 +337,13 @@ def add_many(self:LabelStore,
     return seqs
 
 @patch
-def _add(self:LabelStore, rows, events):
+def _add(self:LabelStore, rows, tasks):
     "Store rows in one transaction; the place of each"
+    new = {t.version: t for t in tasks if t is not None and t.version not in self._known}
     with self._writing() as conn:
-        known = self._know(conn, {e['task'].version: e['task'] for e in events if e.get('task') is not None})
+        if new: self._know(conn, new)
         seqs = self._insert(conn, rows)
-    self._known |= known
+    self._known |= new.keys()
     return seqs
 
 @patch
@@ -342,7 +359,7 @@ def _given_event(e):
     "An event as a caller gives it, as a row of the log"
     if not isinstance(e, dict) or 'item' not in e:
         raise DataError(f'an event is a dictionary of what `add` takes, item included: {str(e)[:60]}')
-    if e.get('kind') == 'undo' or 'ref' in e: raise DataError('use undo(annotator): it finds what is to be undone')
+    _refuse_undo('undo' if 'ref' in e else e.get('kind'))
     odd = next((k for k in e if k not in _given), None)
     if odd is not None: raise DataError(f'an event has no {odd!r}{did_you_mean(str(odd), _given)}')
     return event_row(**e)
@@ -351,11 +368,9 @@ def _given_event(e):
 @patch
 def _know(self:LabelStore, conn, tasks):
     "Store the versions of tasks that are not there yet"
-    if not (new := set(tasks) - self._known): return new
-    there = {r[0] for r in direct(conn, 'SELECT version FROM tasks WHERE version IN :new', new=sorted(new))}
-    rows = [dict(version=v, name=tasks[v].name, spec=json.dumps(tasks[v].to_dict(), ensure_ascii=False)) for v in sorted(new - there)]
+    there = {r[0] for r in direct(conn, 'SELECT version FROM tasks WHERE version IN :new', new=sorted(tasks))}
+    rows = [dict(version=v, name=tasks[v].name, spec=json.dumps(tasks[v].to_dict(), ensure_ascii=False)) for v in sorted(tasks.keys() - there)]
     upsert(conn, task_table, ('version',), rows)
-    return new
 
 # %% ../../nbs/110_annotate.store.ipynb #e3866b72
 _look_sql = """SELECT (SELECT max(seq) FROM events), (SELECT seal FROM events ORDER BY seq DESC LIMIT 1),

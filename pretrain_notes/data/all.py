@@ -31,11 +31,8 @@ from ..annotate.agreement import (Votes, agreement, agreement_weights, alpha_of_
     cohen_kappa, fleiss_kappa, gwet_ac, judged_by_gold, krippendorff_alpha, percent_agreement)
 from ..annotate.structured_agreement import box_agreement, box_votes, group_boxes, match_boxes, span_agreement, span_alpha
 from ..annotate.aggregate import *
-from ..annotate.formats import read_labels, write_labels
-from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds
-from ..annotate.blend import aggregate
-from ..annotate.plan import labels_needed
+from ..annotate.blend import *
+from ..annotate.plan import *
 from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *

@@ -17,7 +17,7 @@ from .rules import NotApplicable, max_evidence, repeats, rule
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #6ad43fc2
 @rule('PN303', 'E', title='No record stands in two splits', needs=['split'],
-      hint='drop it from train with `samples.drop_rows`, or deal anew with `samples.split`',
+      hint='drop it from train with `samples.drop_rows`, or deal anew with `samples.split(overwrite=True)`',
       source='deepchecks train_test_samples_mix; huggingface/dataset-viewer#2994')
 def _leaked_records(ctx):
     idx = repeats(ctx.keys, ctx.splits)
@@ -30,7 +30,7 @@ def _leaked_records(ctx):
 
 # %% ../../nbs/612_standards.checks_splits.ipynb #f702b074
 @rule('PN304', 'E', title='No group stands in two splits', profile='labeled', needs=['split'],
-      hint='deal anew with `samples.split`: it keeps groups together', source='deepchecks index_leakage')
+      hint='deal anew with `samples.split(overwrite=True)`: it keeps groups together', source='deepchecks index_leakage')
 def _leaked_groups(ctx):
     names = [n for n in ('group', 'parent_id') if n in ctx.table.column_names]
     if not names: raise NotApplicable('there is no column `group` or `parent_id`')

@@ -13,40 +13,6 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.text.all import *
 from ..data.all import *
-from fastai.text.all import *
-from ..base import *
-from ..media import *
-from ..parts import *
-from ..samples import *
-from ..readers import *
-from ..steps import *
-from ..stats import *
-from ..datasets import *
-from ..annotate.tasks import *
-from ..annotate.store import *
-from ..annotate.backup import *
-from ..annotate.team import *
-from ..annotate.join import *
-from ..annotate.order import disagreement, rows_in_order
-from ..annotate.widgets import *
-from ..annotate.bias import *
-from ..annotate.formats import read_labels, write_labels
-from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds
-from ..annotate.blend import aggregate
-from ..annotate.plan import labels_needed
-from ..annotate.issues import *
-from ..annotate.structured_issues import *
-from ..annotate.simulate import *
-from ..classify.scores import *
-from ..classify.preflight import DataWarning, preflight, preparation
-from ..classify.nets import *
-from ..classify.compare import Comparison, classifiers, compare_classifiers
-from ..classify.saving import *
-from ..classify.imbalance import *
-from ..classify.slices import Slices, find_slices
-from ..classify.coverage import *
-from ..standards.check import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]

@@ -16,30 +16,6 @@ from ..data.all import *
 from ..batch.loaders import *
 from ..batch.augment import *
 from ..batch.stream import *
-from ..annotate.tasks import *
-from ..annotate.store import *
-from ..annotate.backup import *
-from ..annotate.team import *
-from ..annotate.join import *
-from ..annotate.order import disagreement, rows_in_order
-from ..annotate.widgets import *
-from ..annotate.bias import *
-from ..annotate.formats import read_labels, write_labels
-from ..annotate.agreement import Votes, agreement, cohen_kappa, krippendorff_alpha
-from ..annotate.aggregate import dawid_skene, hierarchical_ds
-from ..annotate.blend import aggregate
-from ..annotate.plan import labels_needed
-from ..annotate.issues import *
-from ..annotate.structured_issues import *
-from ..annotate.simulate import *
-from ..classify.scores import *
-from ..classify.preflight import DataWarning, preflight, preparation
-from ..classify.nets import *
-from ..classify.compare import Comparison, classifiers, compare_classifiers
-from ..classify.saving import *
-from ..classify.imbalance import *
-from ..classify.slices import Slices, find_slices
-from ..classify.coverage import *
 from ..pretrain.encoders import *
 from ..pretrain.objective import *
 from ..pretrain.probes import *
