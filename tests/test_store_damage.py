@@ -34,7 +34,7 @@ def reads(s):
     return repr([d.to_csv() for d in out] + [s.decided(task, 'majority'), s.gold(task), s.progress(task), s.mine(task, 'ann-1'), s.tasks(), s.store_id])
 
 def test_no_changed_byte_is_read_silently(tmp_path):
-    "150 files, each with one to three bytes changed at random: what reads differently is refused, or `verify` says so."
+    "150 files, each with one to three bytes changed at random: what reads differently is refused, or `verify` says so. Source: learningequality/kolibri#3228"
     fill(tmp_path/'good.db')
     good, rng, silent, changed = (tmp_path/'good.db').read_bytes(), random.Random(0), [], 0
     truth = reads(LabelStore(tmp_path/'good.db'))
@@ -188,7 +188,7 @@ def test_truncated_write_ahead_log(tmp_path):
 # ---- the file
 
 def test_deleted_file_is_noticed(tmp_path):
-    "`rm labels.db` while it is open: the next label is refused, no empty file takes its place, and what was there is saved. Source: HumanSignal/label-studio#6062"
+    "`rm labels.db` while it is open: the next label is refused, no empty file takes its place, and what was there is saved. Source: h0tp-ftw/ankimon#836"
     s = LabelStore(tmp_path/'a.db')
     s.add('x', 'cat', task)
     (tmp_path/'a.db').unlink()
@@ -246,7 +246,7 @@ def test_backup(new, tmp_path):
 
 @pytest.mark.parametrize('how', ['file', 'log beside it', 'old tables'])
 def test_read_only_media(tmp_path, how):
-    "A store on a disk that cannot be written to is read, the newest labels in its write-ahead log included. Source: simonw/datasette#1416"
+    "A store on a disk that cannot be written to is read, the newest labels in its write-ahead log included. Source: sifiveinc/wake#501"
     disk = tmp_path/'disk'; disk.mkdir()
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', disk], capture_output=True).returncode: pytest.skip('only root can mount a small disk')
     try:
@@ -323,7 +323,7 @@ def clock_of(monkeypatch):
 
 @pytest.mark.parametrize('jump', [-86_400, -700, 700, 86_400])
 def test_setting_the_clock_moves_no_lease(tmp_path, monkeypatch, jump):
-    "The time of day jumps forward and back: a lease of ten minutes is neither longer nor shorter, in another process's eyes, too. Source: cvat-ai/cvat#6313"
+    "The time of day jumps forward and back: a lease of ten minutes is neither longer nor shorter, in another process's eyes, too."
     s = LabelStore(tmp_path/'a.db')
     s.enqueue(task, ['x'])
     s.claim('ann', task)
@@ -462,7 +462,7 @@ def test_a_restarted_server_is_asked_again(new):
 # ---- ties
 
 def test_ties_among_people(store):
-    "A tie is not silently the later one's; the error says what to do. Source: argilla-io/argilla#3217"
+    "A tie is not silently the later one's; the error says what to do."
     s = Samples.from_rows([dict(text='a'), dict(text='b')])
     a, b = s['id'].to_pylist()
     with pytest.raises(DataError, match='nothing is labeled yet.*Labeler'): s.with_labels(task, store)
