@@ -535,7 +535,7 @@ def with_column(self:Samples,
     "Add or replace a column; class names given for `label` become class numbers"
     feats = self.features
     column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else column_of(values, name)
-    if name == 'split': column = _split_column(column)
+    if name == 'split' and not column.null_count: column = _split_column(column)
     if len(column) != len(self): raise DataError(f'the column {name!r} has {len(column)} values for {len(self)} samples')
     if name == 'label' and feature is None and (pa.types.is_string(column.type) or pa.types.is_boolean(column.type)): column, feature = _label_column(column, feats.get('label'), None)
     table = self.table.set_column(self.columns.index(name), name, column) if name in self.columns else self.table.append_column(name, column)
