@@ -113,7 +113,7 @@ def _media_column(column, name):
 
 def _split_column(column):
     "Split names as they are called here: train, valid, test; others as they are"
-    given = [None if is_missing(v) or v == '' else v for v in column.to_pylist()]
+    given = [None if is_missing(v) else v for v in column.to_pylist()]
     if None in given: raise DataError(f'{given.count(None)} rows have no split: fill the column `split`, or drop it')
     return pa.array([splits.get(str(v).lower(), str(v)) for v in given], pa.string())
 
