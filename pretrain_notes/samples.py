@@ -113,7 +113,7 @@ def _media_column(column, name):
 
 def _split_column(column):
     "Split names as they are called here: train, valid, test; others as they are"
-    given = [None if is_missing(v) or v == '' else v for v in column.to_pylist()]
+    given = [None if is_missing(v) else v for v in column.to_pylist()]
     if None in given: raise DataError(f'{given.count(None)} rows have no split: fill the column `split`, or drop it')
     return pa.array([splits.get(str(v).lower(), str(v)) for v in given], pa.string())
 
@@ -535,7 +535,7 @@ def with_column(self:Samples,
     "Add or replace a column; class names given for `label` become class numbers"
     feats = self.features
     column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else column_of(values, name)
-    if name == 'split': column = _split_column(column)
+    if name == 'split' and not column.null_count: column = _split_column(column)
     if len(column) != len(self): raise DataError(f'the column {name!r} has {len(column)} values for {len(self)} samples')
     if name == 'label' and feature is None and (pa.types.is_string(column.type) or pa.types.is_boolean(column.type)): column, feature = _label_column(column, feats.get('label'), None)
     table = self.table.set_column(self.columns.index(name), name, column) if name in self.columns else self.table.append_column(name, column)
