@@ -170,8 +170,9 @@ def test_noisy_copy_of_many_classes(k, rows):
     X.loc[r.random(len(y)) < .1, 'curved'] = np.nan
     assert leaking((X, [f'class {i}' for i in y])) == {'copy', 'curved', 'strayed'}
 
-def test_many_classes_without_a_leak(data_dir):
+def test_many_classes_without_a_leak(data_dir, monkeypatch):
     "Each number of public tables that takes 21 to 2,000 values as a label: no other column gives it away."
+    monkeypatch.setenv('PRETRAIN_NOTES_DATA', str(data_dir))
     for name in ('adult', 'online_shoppers'):
         df = as_frame(load_samples(name, download=False).to_pandas().drop(columns=['digest', 'id', 'label']))
         for c in df:

@@ -125,7 +125,8 @@ def test_predictions_of_every_shape():
     want = find_slices(t, y, pred).errors
     for p in (pred[:, None], pd.DataFrame(dict(p=pred))): assert (find_slices(t, y, p).errors == want).all()
     assert (find_slices(t, y - 1, np.eye(3)[pred - 1]).errors == want).all()
-    for bad in (y, y.astype(str), np.where(y > 1, 1, -1)):
+    assert (find_slices(t, y.astype(str), np.eye(3)[pred - 1]).errors == want).all()          # names, in whose sorted order the columns stand
+    for bad in (y, np.where(y > 1, 1, -1)):
         with pytest.raises(DataError, match='class numbers from 0 to 2'): find_slices(t, bad, np.eye(3)[pred - 1])
 
 def test_names_that_shortening_makes_equal():
