@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/base.html.md"""
 
 # %% auto #0
 __all__ = ['DataError', 'did_you_mean', 'some', 'plural', 'digest', 'normalize_text', 'replacing', 'remove', 'write_json',
-           'write_text', 'file_digest', 'inside', 'load_yaml', 'progress', 'versions']
+           'write_text', 'file_digest', 'inside', 'load_yaml', 'progress', 'no_collection', 'versions']
 
 # %% ../nbs/000_base.ipynb #3a4a8091
 import json, os, re, shutil, sys, unicodedata
@@ -251,6 +251,17 @@ class _InCell:
         if self.handle: self.handle.update(said, raw=True)
         elif said['text/plain']: self.handle = display(said, raw=True, display_id=True)
     def flush(self): pass
+
+# %% ../nbs/000_base.ipynb #cb065037
+@contextmanager
+def no_collection():
+    "Without looking for garbage meanwhile: for imports, which make many objects and no garbage"
+    import gc
+    was = gc.isenabled()
+    gc.disable()
+    try: yield
+    finally:
+        if was: gc.enable()
 
 # %% ../nbs/000_base.ipynb #11c0f202
 def versions(

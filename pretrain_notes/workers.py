@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import numpy as np
-from .base import DataError, progress
+from .base import DataError, no_collection, progress
 
 # %% ../nbs/025_workers.ipynb #4169e6fa
 @contextmanager
@@ -124,9 +124,9 @@ def warm(
 
 def _import(modules):
     "Import without looking for garbage meanwhile, which takes a fourth of the time and finds none"
-    gc.disable()
-    for m in modules: import_module(m)
-    gc.freeze(); gc.enable()
+    with no_collection():
+        for m in modules: import_module(m)
+    gc.freeze()
 
 # %% ../nbs/025_workers.ipynb #7e2f8f13
 def aside_of_this(

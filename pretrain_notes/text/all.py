@@ -9,10 +9,11 @@ __all__ = []
 
 # %% ../../nbs/971_text.all.ipynb #f19849cc
 import warnings
-with warnings.catch_warnings():
+from ..base import no_collection
+with no_collection(), warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.text.all import *
-from ..data.all import *
+    from pretrain_notes.data.all import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]

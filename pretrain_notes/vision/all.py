@@ -9,27 +9,28 @@ __all__ = []
 
 # %% ../../nbs/970_vision.all.ipynb #68a3c0f7
 import warnings
-with warnings.catch_warnings():
+from ..base import no_collection
+with no_collection(), warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.vision.all import *
-from ..data.all import *
-from ..batch.loaders import *
-from ..batch.augment import *
-from ..batch.stream import *
-from ..pretrain.encoders import *
-from ..pretrain.objective import *
-from ..pretrain.probes import *
-from ..pretrain.watch import *
-from ..pretrain.supervised import *
-from ..pretrain.autoencoder import *
-from ..pretrain.gan import *
-from ..pretrain.contrastive import *
-from ..pretrain.masked import *
-from ..pretrain.weights import *
-from ..pretrain.checkpoint import *
-from ..transfer.recipes import *
-from ..transfer.compare import *
-from ..transfer.curves import *
+    from pretrain_notes.data.all import *
+    from pretrain_notes.batch.loaders import *
+    from pretrain_notes.batch.augment import *
+    from pretrain_notes.batch.stream import *
+    from pretrain_notes.pretrain.encoders import *
+    from pretrain_notes.pretrain.objective import *
+    from pretrain_notes.pretrain.probes import *
+    from pretrain_notes.pretrain.watch import *
+    from pretrain_notes.pretrain.supervised import *
+    from pretrain_notes.pretrain.autoencoder import *
+    from pretrain_notes.pretrain.gan import *
+    from pretrain_notes.pretrain.contrastive import *
+    from pretrain_notes.pretrain.masked import *
+    from pretrain_notes.pretrain.weights import *
+    from pretrain_notes.pretrain.checkpoint import *
+    from pretrain_notes.transfer.recipes import *
+    from pretrain_notes.transfer.compare import *
+    from pretrain_notes.transfer.curves import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
