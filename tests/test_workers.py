@@ -67,7 +67,8 @@ def test_no_workers_of_workers():
     found = [(inner, p) for inner, p in side_by_side(outer, [dict(i=i) for i in range(6)], workers=2) if p != os.getpid()]
     assert found and all(set(inner) == {p} for inner, p in found)
 
-SCRIPT = """import os, sys, time
+SCRIPT = """import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)      # a shell's background job ignores it, and hands that on
 from pretrain_notes.workers import side_by_side
 folder = FOLDER
 def f(_, i): open(f'{folder}/{os.getpid()}', 'w'); time.sleep(60)
