@@ -199,10 +199,10 @@ def _alone(why, left):
 # %% ../nbs/025_workers.ipynb #139c8b6d
 def _feed_workers(executor, path, tasks, left, n, here, results, bar):
     "This process and each worker take a task from the same list as soon as they are free; the tasks that nobody did"
-    sent, lock = {}, threading.Lock()
+    sent, dropped, lock = {}, set(), threading.Lock()
     def take(): return left.pop(0) if left else None
     def send(done=None):
-        if done in sent.values(): bar.update()
+        if done and done not in dropped: bar.update()
         with lock:
             if (i := take()) is None: return
             job = sent[i] = executor.submit(_work, path, tasks[i])
@@ -213,9 +213,10 @@ def _feed_workers(executor, path, tasks, left, n, here, results, bar):
             with lock: i = take()
             if i is None: break
             here(i)
-        with lock: jobs = [(i, job) for i, job in sent.items() if not job.done()]
-        for i, _ in jobs[max(0, n - _busy()):]: del sent[i]; here(i)       # no worker is free to begin with it: each does something aside
-        for i, job in sent.items(): results[i] = job.result()
+        with lock: late = [(i, job) for i, job in sent.items() if not job.done()][max(0, n - _busy()):]
+        for i, job in late: dropped.add(job); job.cancel(); here(i)        # no worker is free to begin with it: each does something aside
+        for i, job in sent.items():
+            if job not in dropped: results[i] = job.result()
     except BaseException as e:
         with lock: left.clear()
         if not isinstance(e, Exception): executor.shutdown(wait=False, kill_workers=True)    # an interrupt does not wait for what runs

@@ -466,4 +466,3 @@ def _tour_cost(self:BenchResult, repeats=3):
     self.at_most('tour on digits: wall seconds of the best run, imports included, as on a core of 50 GFLOP/s', wall[0] * min(1, speed / 50), 150)
     if len(wall) > 1: self.at_most(f'tour on digits: wall time on {cores()} cores, ratio to one core, best of {repeats} each', wall[0] / wall[1], .6)
     self.at_least('tour on digits: every planted defect found (1 is yes)', all(r['ok'] for side in runs for _, r in side), 1)
-

@@ -8,10 +8,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/text.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/971_text.all.ipynb #f19849cc
-import warnings
-from ..base import no_collection
-with no_collection(), warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
+import warnings as _warnings
+from ..base import no_collection as _no_collection
+with _no_collection(), _warnings.catch_warnings():
+    _warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.text.all import *
     from pretrain_notes.data.all import *
 

@@ -8,10 +8,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/vision.all.html.md"""
 __all__ = []
 
 # %% ../../nbs/970_vision.all.ipynb #68a3c0f7
-import warnings
-from ..base import no_collection
-with no_collection(), warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
+import warnings as _warnings
+from ..base import no_collection as _no_collection
+with _no_collection(), _warnings.catch_warnings():
+    _warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.vision.all import *
     from pretrain_notes.data.all import *
     from pretrain_notes.batch.loaders import *
