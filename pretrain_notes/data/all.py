@@ -12,6 +12,7 @@ from pathlib import Path
 from ..base import DataError, digest, file_digest, normalize_text, progress, versions, write_json, write_text
 from ..media import *
 from ..parts import *
+from ..columns import encode_labels, features_of, label_value
 from ..samples import *
 from ..readers import *
 from ..steps import Run, Stage, Step, step
