@@ -15,7 +15,7 @@ __all__ = ['label_schema', 'label_meta', 'about_table', 'task_table', 'undone_ta
            'fixed_uuid', 'item_mark', 'same_key']
 
 # %% ../../nbs/105_annotate.tables.ipynb #eff25b4b
-import gc, json, os, re, time, warnings
+import gc, json, os, re, sqlite3, threading, time, warnings
 from contextlib import closing, contextmanager, nullcontext
 from hashlib import blake2b, sha256
 from operator import itemgetter
@@ -174,6 +174,48 @@ def clear_views(
     for name in reversed(_views): conn.exec_driver_sql(f'DROP VIEW IF EXISTS {name}')
     protect_log(conn, on=False)
 
+# %% ../../nbs/105_annotate.tables.ipynb #f04b0002
+class _ForkGate:
+    "Counts the threads that are inside SQLite; a fork waits until there are none, and nobody enters meanwhile"
+    def __init__(self):
+        self.lock, self.inside, self.shut = threading.Lock(), 0, False
+        self.moved = threading.Condition(self.lock)
+    def __enter__(self):
+        with self.lock:
+            while self.shut: self.moved.wait()
+            self.inside += 1
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if self.shut: self.moved.notify_all()
+    def close(self, seconds=30):
+        self.lock.acquire()
+        self.shut = True
+        self.moved.wait_for(lambda: not self.inside, seconds)
+    def open(self):
+        self.shut = False
+        self.moved.notify_all()
+        self.lock.release()
+
+_gate = _ForkGate()
+if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_gate.close, after_in_parent=_gate.open, after_in_child=_gate.__init__)
+
+# %% ../../nbs/105_annotate.tables.ipynb #f04b0003
+def _gated(cls, names):
+    "Methods that do what those of `cls` do, each call inside the gate"
+    def inside(f):
+        def call(self, *args, **kw):
+            with _gate: return f(self, *args, **kw)
+        return call
+    return {n: inside(getattr(cls, n)) for n in names.split()}
+
+_Cursor = type('_Cursor', (sqlite3.Cursor,), _gated(sqlite3.Cursor, 'execute executemany fetchone fetchmany fetchall __next__ close'))
+
+class _Connection(sqlite3.Connection):
+    "A connection whose calls keep a fork waiting. Its `execute` calls the one of a cursor"
+    vars().update(_gated(sqlite3.Connection, 'commit rollback close backup'))
+    def cursor(self, factory=_Cursor): return super().cursor(factory)
+
 # %% ../../nbs/105_annotate.tables.ipynb #dfeb6612
 def safe_engine(
     url # a `sqlalchemy.URL` of SQLite or PostgreSQL, or its text
@@ -201,13 +243,12 @@ def read_only(
 
 def _opener(path):
     "A function that connects to a SQLite file. Only the first connection may make it, so that a deleted file does not come back empty"
-    import sqlite3
     path = Path(path).absolute()
     there, keep = [path.exists()], None
     if fixed := read_only(path): path, keep = _readable(path)
     def connect():
         mode = ('ro&immutable=1' if keep is None else 'rw') if fixed else 'rw' if there[0] else 'rwc'
-        db = sqlite3.connect(f'{path.as_uri()}?mode={mode}', uri=True, timeout=30, check_same_thread=False)
+        db = sqlite3.connect(f'{path.as_uri()}?mode={mode}', uri=True, timeout=30, check_same_thread=False, factory=_Connection)
         there[0] = True
         return db
     return connect
@@ -215,7 +256,7 @@ def _opener(path):
 # %% ../../nbs/105_annotate.tables.ipynb #4c6d76e2
 def _readable(path):
     "(a file to read, the folder of a copy or None): SQLite finds what is in a write-ahead log only where it can write, and so do old tables"
-    import shutil, sqlite3
+    import shutil
     from tempfile import TemporaryDirectory
     wal = path.with_name(path.name + '-wal')
     with closing(sqlite3.connect(f'{path.as_uri()}?mode=ro&immutable=1', uri=True)) as db:
