@@ -205,7 +205,9 @@ def _gated(cls, names):
     "Methods that do what those of `cls` do, each call inside the gate"
     def inside(f):
         def call(self, *args, **kw):
-            with _gate: return f(self, *args, **kw)
+            try:
+                with _gate: return f(self, *args, **kw)
+            finally: del self                        # an error that somebody keeps must not keep the file open
         return call
     return {n: inside(getattr(cls, n)) for n in names.split()}
 
