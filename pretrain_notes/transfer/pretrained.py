@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from fastcore.basics import patch, store_attr
 from fastai.data.transforms import Normalize
+from fastai.torch_core import TensorBase
 
 from ..base import DataError, did_you_mean, file_digest
 from ..markup import P, frame, look, to_html
@@ -149,7 +150,8 @@ class PretrainedEncoder(nn.Module):
     ): # images as the body wants them
         "Undo the normalization of the loaders, and do that of the network"
         _check_images(x, len(self.mean), self.about.get('name', 'this encoder'))
-        return x.as_subclass(torch.Tensor) * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
+        x = x.as_subclass(torch.Tensor) if isinstance(x, TensorBase) else x         # an exporter's own kind of tensor stays as it is
+        return x * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
 
     def forward(self, x): return self.body(self.normalized(x))
 
