@@ -158,7 +158,7 @@ def _frozen(folder, read, network, seed):
         at = progress(range(0, len(s), 64), f'features of {part}')
         with torch.no_grad(): x[part] = np.concatenate([clf.model.encoder(clf.batch(s[i:i + 64].images(clf.side, clf.mode))).numpy() for i in at])
         y[part] = s.labels
-    mean, std, wb = fit_linear_probe(torch.from_numpy(x['train']), torch.from_numpy(y['train']), len(read['classes']))
+    mean, std, wb = fit_linear_probe(torch.tensor(x['train']), torch.tensor(y['train']), len(read['classes']))
     w = wb[:-1] / std[:, None]
     w, b = w.numpy(), (wb[-1] - mean @ w).numpy()
     np.savez(folder/'frozen.npz', w=w, b=b, **{f'x_{p}': v for p, v in x.items()}, **{f'y_{p}': v for p, v in y.items()})
@@ -169,7 +169,7 @@ def _quality(scores, y):
     "Accuracy and log loss of scores at their best temperature"
     from pretrain_notes.classify.scores import calibration_scores, fit_temperature
     from pretrain_notes.trained import softmax
-    t = fit_temperature(softmax(scores), y)
+    t = max(1., fit_temperature(softmax(scores), y))            # never surer: pictures from elsewhere are harder
     return dict(accuracy=float((scores.argmax(1) == y).mean()), log_loss=calibration_scores(y, softmax(scores, t))['log_loss'], temperature=t)
 
 def _curve(x, y, draws=5):
@@ -226,14 +226,13 @@ def _all_layers(folder, read, network, frozen, seed, epochs):
         with torch.no_grad(): model.head.weight.copy_(torch.from_numpy(z['w'].T)); model.head.bias.copy_(torch.from_numpy(z['b']))
     start = {n: t.clone() for n, t in model.state_dict().items()}
     model = _fitted(model, _loaders(parts, network), epochs, 5e-3 if fresh else 2e-3, fresh)
-    end = model.state_dict()
+    end = {n: t.clone() for n, t in model.state_dict().items()}
     made = {'trained': end} if fresh else {'halfway': {n: start[n].lerp(t, .5) if t.is_floating_point() else t for n, t in end.items()}, 'fine-tuned': end}
     return {name: _candidate(folder, read, network, model, name, tensors, parts['valid']) for name, tensors in made.items()}
 
 def _candidate(folder, read, network, model, name, tensors, valid):
     "Keep the weights of a candidate; its scores on `valid`"
     from pretrain_notes.pretrain.weights import write_tensors
-    tensors = {n: t.clone() for n, t in tensors.items()}
     write_tensors(folder/f'{name}.safetensors', tensors)
     model.load_state_dict(tensors)
     return _quality(_scores(_classifier(network, read, model), valid), valid.labels)

@@ -81,6 +81,14 @@ def draw_figures(
         if fig is not None: fig.savefig(folder/f'{n}.png', dpi=dpi)
 
 # %% ../nbs/911_train_report.ipynb #f9110016
+def _surprise(t):
+    "A warning where the test pictures are harder than those of validation"
+    s = t.report['score']
+    if s['candidates'][s['chosen']]['accuracy'] <= s['high']: return None
+    path = f'score/candidates/{step_of(s["chosen"])}/accuracy'
+    return P('On validation it was ', t.pct(path), ': the pictures for training and validation are more alike than those of the test part. '
+        'Pictures from a third place may be harder still.')
+
 def _head(t):
     s, c = 'score/', t.report['score']['chosen']
     return (H1(f'A classifier for {t.text("read/data")}'),
@@ -88,6 +96,7 @@ def _head(t):
           '). They are pictures that nothing was trained on or chosen by.', cls='lead'),
         P('Model: ', t.text('network/network/architecture'), ', ', t.n('network/side'), ' pixels, ',
           f'weights: {t.text("network/weights")}' if t.report['network']['weights'] else 'trained from scratch', f'; kept: {c}.'),
+        _surprise(t),
         P(t.report['network']['advice']) if t.report['network']['advice'] else None,
         P(f'The license of the pretrained weights is stated as {t.text("network/license")}: ask before you publish the model.')
             if t.report['network']['license'] == 'UNKNOWN' else None)
