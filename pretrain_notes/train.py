@@ -85,7 +85,7 @@ def _read(folder, data, seed, fingerprint):
     used.save(folder/'samples')
     lonely = used.quarantined if len(used.quarantined) else found.quarantined
     return dict(data=source_name(data), found=len(found), rows=len(used), classes=used.vocab, splits=parts, single=alone, left_out=_left_out(used),
-        quarantined=len(lonely), reasons=lonely.reason.value_counts().to_dict(),
+        quarantined=len(lonely), reasons=lonely.reason.value_counts().to_dict(), files=lonely.head(20)[['source', 'detail']].astype(str).to_dict('records'),
         per_class=np.bincount(used.labels, minlength=len(used.vocab)).tolist())
 
 # %% ../nbs/910_train.ipynb #f9100019

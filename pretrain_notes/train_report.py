@@ -63,6 +63,8 @@ def _label_curve(curve):
     ax.fill_between(t.index, t['min'], t['max'], alpha=.2)
     ax.plot(t.index, t['mean'], 'o-')
     ax.set(xscale='log', xlabel='labels for training', ylabel='validation accuracy')
+    ax.set_xticks(t.index, t.index)
+    ax.minorticks_off()
     return fig
 
 # %% ../nbs/911_train_report.ipynb #f9110013
@@ -105,9 +107,10 @@ def _data_part(t):
     r = t.report['read']
     why = [(n, t.n(f'read/{group}/{step_of(n)}')) for group in ('reasons', 'left_out') for n in r[group]]
     alone = P(f'Classes with a single picture, which is trained on and cannot be scored: {", ".join(r["single"])}.') if r['single'] else None
+    files = table([(o['source'], o['detail']) for o in r['files']], ('file', 'what is wrong with it')) if r['files'] else None
     return (H2('The data'), table([[s, t.n(f'read/splits/{step_of(s)}')] for s in r['splits']], ('part', 'pictures')),
         table([[n, t.n(f'read/per_class/{i}')] for i, n in enumerate(r['classes'])], ('class', 'pictures')), alone,
-        [P('What was left out:'), table(why, ('why', 'files'))] if why else P('Nothing was left out.'))
+        [P('What was left out:'), table(why, ('why', 'files')), files] if why else P('Nothing was left out.'))
 
 # %% ../nbs/911_train_report.ipynb #f9110017
 def _check_part(t):
