@@ -93,7 +93,7 @@ def test_arms_are_compared_in_pairs():
     c = fit_curves(pd.concat([first, other.assign(accuracy=(other.accuracy + .04).clip(upper=1))]))
     w = c.worth(100)
     assert list(w.index) == ['100 more labels', 'b instead of a'] and abs(w.loc['b instead of a'] - 4).max() < .01
-    assert c.statement(100).startswith('a with 200 labels: 100 more labels are worth') and 'b instead of a is worth' in c.statement(100)
+    assert c.statement(100).startswith('a, 200 labels: 100 more labels are worth') and 'b instead of a is worth' in c.statement(100)
     elsewhere = fit_curves(pd.concat([first, made((30, 60, 120), b=.6, arm='b')])).worth(100).loc['b instead of a']
     assert elsewhere.low < elsewhere.points < elsewhere.high
 

@@ -217,7 +217,7 @@ def statement(self:LearningCurves,
         more_labels = f'get more {self.noun}' if labels.low > best.high else 'too close to call'
         said += ': ' + (f'change the {what}' if best.low > labels.high else more_labels)
     where = f'{self.largest[self.arms[0]]:,g} {self.noun}'
-    return f'{self.arms[0]} with {where}: {said} ({self.level * 100:g} % intervals).'
+    return f'{self.arms[0]}, {where}: {said} ({self.level * 100:g} % intervals).'
 
 @patch
 def __repr__(self:LearningCurves): return self.statement()
