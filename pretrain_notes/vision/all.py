@@ -31,6 +31,7 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.transfer.pretrained import *
     from pretrain_notes.transfer.recipes import *
     from pretrain_notes.transfer.compare import *
+    from pretrain_notes.transfer.time import *
     from pretrain_notes.transfer.curves import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
