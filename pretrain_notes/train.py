@@ -163,7 +163,8 @@ def _frozen(folder, read, network, seed):
     w, b = w.numpy(), (wb[-1] - mean @ w).numpy()
     np.savez(folder/'frozen.npz', w=w, b=b, **{f'x_{p}': v for p, v in x.items()}, **{f'y_{p}': v for p, v in y.items()})
     valid = x['valid'] @ w + b
-    return _quality(valid, y['valid']) | dict(curve=_curve(x, y))
+    curve = _curve(x, y)
+    return _quality(valid, y['valid']) | dict(curve=curve, forecast=_forecast(curve))
 
 def _quality(scores, y):
     "Accuracy and log loss of scores at their best temperature"
@@ -176,8 +177,16 @@ def _curve(x, y, draws=5):
     "Validation accuracy of the linear classifier with fewer labels, over draws"
     from pretrain_notes.pretrain.probes import probe_scores
     k, n = len(np.unique(y['train'])), len(y['train'])
-    sizes = sorted({int(v) for v in np.geomspace(min(n, 2 * k), n, 5)})[:-1]
-    return [r for seed in range(draws) for r in probe_scores(x['train'], y['train'], x['valid'], y['valid'], sizes, seed)] if sizes else []
+    *fewer, n = sorted({int(round(v)) for v in np.geomspace(min(n, 2 * k), n, 5)})
+    scores = lambda sizes, seed: probe_scores(x['train'], y['train'], x['valid'], y['valid'], sizes, seed)
+    return [r for seed in range(draws) for r in scores(fewer, seed)] + scores([n], 0)
+
+def _forecast(curve):
+    "What more labels would be worth, in one sentence"
+    import pandas as pd
+    from pretrain_notes.transfer.curves import fit_curves
+    try: return fit_curves(pd.DataFrame(curve)).statement().removeprefix('here, ')
+    except DataError as e: return f'How much more labels would help cannot be told: {str(e).removeprefix("here: ")}.'
 
 # %% ../nbs/910_train.ipynb #f9100028
 def _loaders(parts, network, bs=32, most=2**31):

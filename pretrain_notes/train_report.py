@@ -131,7 +131,7 @@ def _score_part(t, at):
         shown('confusion', 'What was taken for what on the test part.'), shown('errors', 'The mistakes of which the model was surest: truth → prediction.'),
         H2('Can the probabilities be believed?'), P('Expected calibration error ', t.n(s + 'before/ece', '.3f'), ' before and ', t.n(s + 'after/ece', '.3f'),
           ' after the temperature, which was fitted on validation.'), shown('calibration', 'On the line, eight of ten predictions at 0.8 are right.'),
-        [H2('Would more labels help?'), shown('curve', 'Validation accuracy of the frozen encoder with a part of the labels; the band is the range over draws. '
+        [H2('Would more labels help?'), P(t.text('frozen/forecast')), shown('curve', 'Validation accuracy of the frozen encoder with a part of the labels; the band is the range over draws. '
             'Where the curve still rises, more labels help.')] if (at/'curve.png').exists() else None)
 
 def render_training(
