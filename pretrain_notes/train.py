@@ -234,7 +234,7 @@ def _all_layers(folder, read, network, frozen, seed, epochs):
         z = np.load(frozen.folder/'frozen.npz')
         with torch.no_grad(): model.head.weight.copy_(torch.from_numpy(z['w'].T)); model.head.bias.copy_(torch.from_numpy(z['b']))
     start = {n: t.clone() for n, t in model.state_dict().items()}
-    model = _fitted(model, _loaders(parts, network), epochs, 5e-3 if fresh else 2e-3, fresh)
+    model = _fitted(model, _loaders(parts, network), epochs, 5e-3 if fresh else 3e-4, fresh)
     end = {n: t.clone() for n, t in model.state_dict().items()}
     made = {'trained': end} if fresh else {'halfway': {n: start[n].lerp(t, .5) if t.is_floating_point() else t for n, t in end.items()}, 'fine-tuned': end}
     return {name: _candidate(folder, read, network, model, name, tensors, parts['valid']) for name, tensors in made.items()}
