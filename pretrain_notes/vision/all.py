@@ -28,6 +28,7 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.pretrain.masked import *
     from pretrain_notes.pretrain.weights import *
     from pretrain_notes.pretrain.checkpoint import *
+    from pretrain_notes.transfer.pretrained import *
     from pretrain_notes.transfer.recipes import *
     from pretrain_notes.transfer.compare import *
     from pretrain_notes.transfer.curves import *
