@@ -3,8 +3,18 @@ import numpy as np
 import pytest
 torch = pytest.importorskip('torch')
 from hypothesis import given, settings, strategies as st
+import pandas as pd
+from torch import nn
 from pretrain_notes.base import DataError
+from pretrain_notes.batch.augment import simclr_augment
+from pretrain_notes.datasets import digits
+from pretrain_notes.pretrain.contrastive import SimCLR
+from pretrain_notes.pretrain.encoders import make_encoder
+from pretrain_notes.pretrain.probes import embed, linear_probe
+from pretrain_notes.samples import Samples
 from pretrain_notes.transfer.scores import h_score, leep, logme, nleep, score_data, spectrum
+from pretrain_notes.transfer.select import Agreement, AtSize, LivePeak, Ranking, encoder_cost, fold_scores, kept_features, rank_encoders, score_agreement
+from pretrain_notes.transfer.sources import SourceRanking, objective_recipe, rank_sources
 
 torch.set_num_threads(1)
 
@@ -114,3 +124,123 @@ def test_noise_gets_no_advantage_from_size():
     by = [[score(np.random.default_rng(d).normal(size=(60, d)), y) for d in (8, 64, 1024)] for score in (logme, h_score)]
     real = [score(*drawn(60, 32, 5, 1)) for score in (logme, h_score)]
     assert all(max(noise) < r for noise, r in zip(by, real))
+
+# ---------------------------------------------------------------- encoders
+@pytest.fixture(scope='module')
+def data():
+    s = digits().split(valid=.2, test=.4, seed=0)
+    return s.dataloaders(bs=128, device='cpu'), s.by_split()['test']
+
+class Edges(nn.Module):
+    "Only the border of an image, which hardly says which digit it is."
+    def forward(self, x): return torch.cat([x[:, 0, 0], x[:, 0, -1]], 1)
+
+@pytest.fixture(scope='module')
+def ranking(data): return rank_encoders(dict(edges=Edges(), pixels=nn.Flatten(), twice=AtSize(nn.Flatten(), 8, 1)), *data, n_labels=150)
+
+def test_ranking(ranking):
+    t = ranking.table()
+    assert list(t.index[2:]) == ['edges'] and set(ranking.close) < {'pixels', 'twice'} and ranking.recommended != 'edges'
+    assert ranking.right.pixels.equals(ranking.right.twice) and len(ranking.right) == 150
+    assert (ranking.differences().loc['edges', 'high'] < 0) and 'too close to call' in ranking.statement()
+    assert {'linear', 'log_prob', 'knn', 'logme', 'h_score', 'nleep', 'parameters', 'mflops', 'peak_kb', 'images_per_s'} == set(t)
+    assert 'NaN' not in ranking._repr_html_() and ranking.plot().axes
+
+def test_ranking_is_repeatable(data, ranking):
+    again = rank_encoders(dict(edges=Edges(), pixels=nn.Flatten()), *data, n_labels=150)
+    pd.testing.assert_frame_equal(again.scores, ranking.scores[ranking.scores.arm != 'twice'].reset_index(drop=True))
+
+def test_interval_of_ranking_covers():
+    "Of pairs that are equally good, at most one in ten is told apart; of pairs ten points apart most are."
+    def told(better, seed):
+        r, k = np.random.default_rng(seed), np.arange(200) % 5
+        right = pd.DataFrame(dict(a=r.random(200) < .8, b=r.random(200) < .8 - better))
+        cost = pd.DataFrame(dict(images_per_s=dict(a=1., b=2.)))
+        return not Ranking(pd.DataFrame(dict(arm='a', fold=k, linear=0.)), right, cost).close
+    assert np.mean([told(0, s) for s in range(200)]) <= .1 and np.mean([told(.2, s) for s in range(50)]) > .8
+
+def test_kept_features_resume(tmp_path, data):
+    dls, s = data
+    e, kept = make_encoder(size=8), tmp_path/'kept'
+    x = kept_features(e, dls, s[:50], kept)
+    path, = kept.iterdir()
+    assert np.array_equal(np.load(path), x) and np.array_equal(x, embed(e, dls, s[:50]))
+    for damage in (b'', path.read_bytes()[:200], b'no array'):                   # killed while writing; not ours
+        path.write_bytes(damage)
+        assert np.array_equal(kept_features(e, dls, s[:50], kept), x) and len(list(kept.iterdir())) == 1
+    first = next(e.parameters())
+    with torch.no_grad(): first += 1
+    kept_features(e, dls, s[:50], kept); kept_features(e, dls, s[:49], kept)
+    kept_features(AtSize(nn.Flatten(), 8, 1), dls, s[:50], kept); kept_features(AtSize(nn.Flatten(), 9, 1), dls, s[:50], kept)
+    assert len(list(kept.iterdir())) == 5                                        # other weights, rows, size: other features
+
+def test_cost():
+    with LivePeak() as m:
+        for _ in range(5): a = torch.zeros(100)
+    assert m.live == 400 and m.peak == 800
+    e = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Flatten(), nn.Linear(8 * 36, 5))
+    c = encoder_cost(e.train(), torch.rand(10, 3, 8, 8))
+    assert c['parameters'] == 216 + 8 * 36 * 5 + 5 and c['mflops'] == (2 * 36 * 216 + 2 * 8 * 36 * 5) / 1e6 and c['images_per_s'] > 0 and e.training
+
+def test_lone_classes_and_missing_labels(data):
+    dls, s = data
+    y = s.labels[:60].copy()
+    odd = s[np.sort(np.r_[np.flatnonzero(y != 3), np.flatnonzero(y == 3)[:1]])]
+    with pytest.warns(UserWarning, match="class has a single row.*: 3"): r = rank_encoders(dict(a=nn.Flatten(), b=Edges()), dls, odd, folds=3)
+    assert len(r.right) == len(odd) - 1
+
+def test_refused_rankings(data):
+    dls, s = data
+    class Broken(nn.Module):
+        def forward(self, x): return x.flatten(1) * torch.nan
+    class Flat(nn.Module):
+        def forward(self, x): return torch.ones(len(x), 4)
+    ok = nn.Flatten()
+    for arms, says in ((dict(a=ok), 'at least two'), ([ok, ok], 'dict'), (dict(a=ok, b=Broken()), '^b: .*NaN'), (dict(a=ok, b=Flat()), '^b: .*collapsed'),
+                       (dict(a=ok, b='resnet18'), 'make_encoder')):
+        with pytest.raises(DataError, match=says): rank_encoders(arms, dls, s[:80])
+    one = s[np.flatnonzero(s.labels == 3)]
+    with pytest.raises(DataError, match='compares classes'): rank_encoders(dict(a=ok, b=Edges()), dls, one)
+    with pytest.raises(DataError): rank_encoders(dict(a=ok, b=Edges()), dls, s[:1])
+    with pytest.raises(DataError, match='fold number'): fold_scores(X, Y, np.zeros(7))
+
+# ---------------------------------------------------------------- forecasts against what came out
+def test_agreement():
+    from scipy.stats import kendalltau
+    r = np.random.default_rng(0)
+    rows = pd.concat([pd.DataFrame(dict(set=s, arm=list('pqrstuvw'), final=r.random(8).round(1), score=r.random(8).round(1), half=np.r_[r.random(5), [np.nan] * 3],
+                                        recommended=[True] + [False] * 7)) for s in 'ab'], ignore_index=True)
+    a = Agreement(rows)
+    for score in ('score', 'half'):
+        want = [kendalltau(g[score], g.final, nan_policy='omit').statistic for _, g in rows.groupby('set')]
+        t, low, high = a.tau(score)
+        assert abs(t - np.mean(want)) < 1e-9 and low <= t <= high
+    assert a.tau('final') == (1, 1, 1)
+    lost = a.regrets()
+    assert lost.recommended.tolist() == [100 * (g.final.max() - g.final.iloc[0]) for _, g in rows.groupby('set')] and (lost >= 0).all(axis=None)
+    assert 'NaN' not in a._repr_html_() and 'lost' in a.statement() and a.plot().axes
+
+def test_score_agreement(ranking):
+    final = dict(edges=.4, pixels=.9, twice=.95)
+    a = score_agreement(dict(digits=ranking), dict(digits=final))
+    assert a.rows.recommended.sum() == 1 and a.rows.set_index('arm').final.to_dict() == final and 'parameters' in a.score_names
+
+# ---------------------------------------------------------------- data to pretrain on
+def test_sources(data):
+    rng, s = np.random.default_rng(0), digits()
+    sets = dict(digits=s[:128], noise=Samples.from_arrays(rng.integers(0, 256, (150, 8, 8)).astype('uint8')))
+    recipe, seen = objective_recipe(lambda: SimCLR(make_encoder(size=8, width=4)), bs=64, views=2, augment=simclr_augment(flip=0., blur=0.)), []
+    def spy(samples, images, seed): seen.append((len(samples), images, seed)); return recipe(samples, images, seed)
+    r = rank_sources(sets, spy, *data, budgets=(200, 100), seeds=2, n_labels=60)
+    assert {n for n, *_ in seen} == {128} and sorted({i for _, i, _ in seen}) == [100, 200] and len(seen) == 8      # equal rows, equal compute
+    assert len(r.table()) == 2 and set(r.decisions().index.get_level_values(0)) == {100} and r.plot().axes and 'is best' in r.statement()
+    assert r.runs.equals(rank_sources(sets, recipe, *data, budgets=(100, 200), seeds=2, n_labels=60).runs)
+    with pytest.raises(DataError, match='at least two'): rank_sources(dict(a=s), recipe, *data)
+    with pytest.raises(DataError, match='1 row'): rank_sources(dict(a=s, b=s[:1]), recipe, *data)
+
+def test_decisions_by_hand():
+    runs = pd.DataFrame([dict(source=s, images=i, seed=k, linear=v if i == 9 else w, other=-v)
+                         for k in range(2) for i in (1, 9) for s, v, w in (('a', .9, .5), ('b', .8, .6), ('c', .1, .2))])
+    d = SourceRanking(runs).decisions()
+    assert d.loc[(1, 'linear'), 'pairs'] == 2 / 3 and d.loc[(1, 'linear'), 'winner'] == 0 and abs(d.loc[(1, 'linear'), 'lost'] - 10) < 1e-9
+    assert d.loc[(1, 'other'), 'pairs'] == 0
