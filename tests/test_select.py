@@ -13,7 +13,7 @@ from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.pretrain.probes import embed, linear_probe
 from pretrain_notes.samples import Samples
 from pretrain_notes.transfer.scores import h_score, leep, logme, nleep, score_data, spectrum
-from pretrain_notes.transfer.select import Agreement, AtSize, LivePeak, Ranking, encoder_cost, fold_scores, kept_features, rank_encoders, score_agreement
+from pretrain_notes.transfer.select import Agreement, AtSize, LivePeak, Ranking, encoder_cost, feature_scores, kept_features, rank_encoders, score_agreement
 from pretrain_notes.transfer.sources import SourceRanking, objective_recipe, rank_sources
 
 torch.set_num_threads(1)
@@ -159,6 +159,14 @@ def test_interval_of_ranking_covers():
         return not Ranking(pd.DataFrame(dict(arm='a', fold=k, linear=0.)), right, cost).close
     assert np.mean([told(0, s) for s in range(200)]) <= .1 and np.mean([told(.2, s) for s in range(50)]) > .8
 
+def test_recommended_is_worth_it():
+    "A worse encoder is recommended only if it is close, within a point, and clearly faster."
+    r, k = np.random.default_rng(0).random(400), np.arange(400) % 5
+    def take(drop, speed):
+        right = pd.DataFrame(dict(a=r < .8, b=(r < .8) & (r >= drop)))
+        return Ranking(pd.DataFrame(dict(arm='a', fold=k, linear=0.)), right, pd.DataFrame(dict(images_per_s=dict(a=1., b=speed)))).recommended
+    assert [take(.005, 3), take(.005, 1.2), take(.03, 3), take(.2, 3)] == ['b', 'a', 'a', 'a']
+
 def test_kept_features_resume(tmp_path, data):
     dls, s = data
     e, kept = make_encoder(size=8), tmp_path/'kept'
@@ -202,7 +210,7 @@ def test_refused_rankings(data):
     one = s[np.flatnonzero(s.labels == 3)]
     with pytest.raises(DataError, match='compares classes'): rank_encoders(dict(a=ok, b=Edges()), dls, one)
     with pytest.raises(DataError): rank_encoders(dict(a=ok, b=Edges()), dls, s[:1])
-    with pytest.raises(DataError, match='fold number'): fold_scores(X, Y, np.zeros(7))
+    with pytest.raises(DataError, match='fold number'): feature_scores(X, Y, np.zeros(7))
 
 # ---------------------------------------------------------------- forecasts against what came out
 def test_agreement():

@@ -90,7 +90,7 @@ def _trained(objective, samples, bs, lr, epochs, **kw):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     return learn.model
 
-def _ours(n=6000, epochs=3):
+def _ours(n=2000, epochs=2):
     "Encoders of chapter 3, quickly trained, and the heads of those that have classes"
     from pretrain_notes.batch.augment import simclr_augment
     from pretrain_notes.datasets import load_samples
@@ -107,7 +107,7 @@ def _ours(n=6000, epochs=3):
     return arms, {'supervised, MNIST': supervised.head}
 
 # %% ../../nbs/846_bench.select.ipynb #b846000e
-def _encoders(size=96, **kw):
+def _encoders(size=64, **kw):
     "Name to encoder, and name to the classifier of the source"
     from fastai.torch_core import set_seed
     from pretrain_notes.pretrain.encoders import make_encoder
@@ -126,17 +126,17 @@ def _encoders(size=96, **kw):
     return arms, heads
 
 # %% ../../nbs/846_bench.select.ipynb #b846000f
-def _tasks(n=700):
+def _tasks(n=400):
     "Name to (loaders, training part, test part); Fashion-MNIST from rows that pretrained nothing"
     from pretrain_notes.datasets import digits, load_samples
     def halves(s, a, b): at = np.random.default_rng(0).permutation(len(s)); return s[np.sort(at[:a])], s[np.sort(at[a:a + b])]
-    tasks = dict(digits=(*halves(digits(), n, 1000), {}))
+    tasks = dict(digits=(*halves(digits(), n, 500), {}))
     if have_data('fashion_mnist'):
         train, test = (load_samples('fashion_mnist', split=p) for p in ('train', 'test'))
-        tasks['fashion_mnist'] = halves(train[30_000:], n, 0)[0], halves(test, 1000, 0)[0], {}
+        tasks['fashion_mnist'] = halves(train[30_000:], n, 0)[0], halves(test, 500, 0)[0], {}
     if have_data('grocery'):
         by = load_samples('grocery').by_split()
-        tasks['grocery'] = by['train'], by['test'], dict(size=96, mode='RGB')
+        tasks['grocery'] = by['train'], by['test'], dict(size=64, mode='RGB')
     return {k: (train.dataloaders(bs=64, device='cpu', **kw), train, test) for k, (train, test, kw) in tasks.items()}
 
 def _final(encoder, dls, train, test):
@@ -166,7 +166,7 @@ def _foretelling(self:BenchResult, draws, n_labels=200, **kw):
         self.at_most(f'{key}: points lost by the recommendation ({rankings[key].recommended})', r, 2)
 
 # %% ../../nbs/846_bench.select.ipynb #b8460012
-def _candidates(n=3000):
+def _candidates(n=1000):
     "Name to samples to pretrain on"
     from pretrain_notes.datasets import load_samples
     from pretrain_notes.samples import Samples
@@ -178,7 +178,7 @@ def _candidates(n=3000):
     return {k: Samples.from_arrays(np.ascontiguousarray(v, 'uint8')) for k, v in sets.items()}
 
 @patch
-def _data_choice(self:BenchResult, seeds, budgets=(3000, 24_000)):
+def _data_choice(self:BenchResult, seeds, budgets=(1000, 4000)):
     "Notes of how often short runs pick the data set of long ones"
     from pretrain_notes.batch.augment import simclr_augment
     from pretrain_notes.pretrain.contrastive import SimCLR
@@ -194,7 +194,7 @@ def _data_choice(self:BenchResult, seeds, budgets=(3000, 24_000)):
 
 # %% ../../nbs/846_bench.select.ipynb #b8460013
 @benchmark('select')
-def _bench_select(b, repeats=3, draws=2):
+def _bench_select(b, repeats=3, draws=1):
     "Scores against published values and the authors' code; rankings of encoders and of data sets against what came out"
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -20,7 +20,7 @@ from ..pretrain.objective import pretrain_learner
 from ..pretrain.probes import embed
 from ..samples import Samples
 from .recipes import NoValidation
-from .select import fold_scores
+from .select import feature_scores
 
 # %% ../../nbs/425_transfer.sources.ipynb #b425000d
 def objective_recipe(
@@ -104,7 +104,9 @@ def plot(self:SourceRanking): # a matplotlib Figure
         g = self.runs[self.runs.source == s].groupby('images').linear
         left.plot(g.mean().index, 100 * g.mean(), 'o-', ms=4, color=f'C{i % 10}', label=s)
         left.fill_between(g.mean().index, 100 * g.min(), 100 * g.max(), alpha=.12, color=f'C{i % 10}', lw=0)
+    budgets = sorted(self.runs.images.unique())
     left.set(xscale='log', xlabel='images seen in pretraining', ylabel='linear probe, %'); left.legend(fontsize=7)
+    left.set_xticks(budgets, [f'{b:,}' for b in budgets]); left.minorticks_off()
     d = self.decisions().reset_index()
     for i, (images, g) in enumerate(d.groupby('images')):
         y = np.arange(len(g)) + .15 * i
@@ -141,6 +143,6 @@ def rank_sources(
     at = task.folds(folds, 0, overwrite=True)
     def run(images, source, seed):
         x = embed(recipe(sources[source], images, seed), dls, task)
-        each = pd.DataFrame(fold_scores(x, task.labels, at)[0]).drop(columns='fold')
+        each = pd.DataFrame(feature_scores(x, task.labels, at)[0]).drop(columns='fold')
         return dict(source=source, images=images, seed=seed) | each.mean().to_dict()
     return SourceRanking(pd.DataFrame([run(*t) for t in progress(todo, 'pretraining sets')]))
