@@ -207,6 +207,8 @@ def test_refused_rankings(data):
     for arms, says in ((dict(a=ok), 'at least two'), ([ok, ok], 'dict'), (dict(a=ok, b=Broken()), '^b: .*NaN'), (dict(a=ok, b=Flat()), '^b: .*collapsed'),
                        (dict(a=ok, b='resnet18'), 'make_encoder')):
         with pytest.raises(DataError, match=says): rank_encoders(arms, dls, s[:80])
+    for heads, says in ((dict(edge=nn.Linear(16, 3)), "no encoder here - did you mean 'edges'"), (dict(a=nn.Linear(9, 3)), '^a: its head')):
+        with pytest.raises(DataError, match=says): rank_encoders(dict(a=ok, edges=Edges()), dls, s[:80], heads=heads)
     one = s[np.flatnonzero(s.labels == 3)]
     with pytest.raises(DataError, match='compares classes'): rank_encoders(dict(a=ok, b=Edges()), dls, one)
     with pytest.raises(DataError): rank_encoders(dict(a=ok, b=Edges()), dls, s[:1])

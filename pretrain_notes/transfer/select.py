@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 from fastcore.basics import patch, store_attr
 from fastai.data.core import DataLoaders
 
-from ..base import DataError, digest, plural, progress, replacing, some
+from ..base import DataError, did_you_mean, digest, plural, progress, replacing, some
 from ..markup import P, frame, look, to_html
 from ..parts import draw_labels
 from ..pretrain.encoders import checked_encoder, evaluating
@@ -259,6 +259,7 @@ def rank_encoders(
     "Rank encoders by scores, probes and costs on the same labels and folds"
     import pandas as pd
     if not isinstance(arms, dict) or len(arms) < 2: raise DataError("arms is a dict of at least two, such as {'random': make_encoder(), 'mine': encoder}")
+    if lost := set(heads or {}) - set(arms): raise DataError(f'heads has {some(lost)}, which is no encoder here{did_you_mean(min(lost), arms)}')
     s = _rankable(samples, n_labels, seed)
     at, rows, right, cost = s.folds(folds, seed, overwrite=True), [], {}, {}
     batch = next(iter(plain_loader(dls, s[:32])))[0]
@@ -275,8 +276,13 @@ def rank_encoders(
 def _scores_of(encoder, dls, samples, folds, head, keep):
     "The scores of one encoder"
     x = kept_features(encoder, dls, samples, keep)
-    probs = None if head is None else head.cpu()(torch.from_numpy(x)).softmax(1).numpy()
-    return feature_scores(x, samples.labels, folds, probs)
+    return feature_scores(x, samples.labels, folds, None if head is None else _source_probs(head, x))
+
+def _source_probs(head, x):
+    "What the classifier of the source says of features"
+    with evaluating(head):
+        try: return head(torch.from_numpy(x).to(next(head.parameters()).device)).softmax(1).cpu().numpy()
+        except RuntimeError as e: raise DataError(f'its head does not take its {x.shape[1]} features: {e}') from None
 
 # %% ../../nbs/420_transfer.select.ipynb #b4200027
 class Agreement:
