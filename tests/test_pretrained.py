@@ -150,3 +150,12 @@ def test_transformers_models(tmp_path):
 def test_images_that_do_not_fit(bad, say):
     e = PretrainedEncoder(make_encoder(c_in=3, width=4), [.5] * 3, [.5] * 3)
     with pytest.raises(DataError, match=say): e(bad(images(16)))
+
+@needs_weights
+def test_the_card_says_where_the_weights_come_from(tmp_path):
+    "Also of a classifier's encoder, and it can be loaded into the same network again."
+    from pretrain_notes.pretrain.weights import load_encoder
+    e, x = pretrained('efficientnet_lite0'), images(64)
+    text = (save_encoder(tmp_path/'e', e)/'README.md').read_text()
+    assert 'started from: efficientnet_lite0' in text.replace('\\', '') and 'UNKNOWN' in text and 'Apache-2.0' in text
+    with torch.no_grad(): assert torch.equal(load_encoder(tmp_path/'e', into=pretrained('efficientnet_lite0'))(x), e(x))
