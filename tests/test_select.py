@@ -10,10 +10,9 @@ from pretrain_notes.batch.augment import simclr_augment
 from pretrain_notes.datasets import digits
 from pretrain_notes.pretrain.contrastive import SimCLR
 from pretrain_notes.pretrain.encoders import make_encoder
-from pretrain_notes.pretrain.probes import embed, linear_probe
 from pretrain_notes.samples import Samples
-from pretrain_notes.transfer.scores import h_score, leep, logme, nleep, score_data, spectrum
-from pretrain_notes.transfer.select import Agreement, AtSize, LivePeak, Ranking, encoder_cost, feature_scores, kept_features, rank_encoders, score_agreement
+from pretrain_notes.transfer.scores import h_score, leep, logme, nleep, spectrum
+from pretrain_notes.transfer.select import Agreement, AtSize, LivePeak, Ranking, encoder_cost, feature_scores, rank_encoders, score_agreement
 from pretrain_notes.transfer.sources import SourceRanking, objective_recipe, rank_sources
 
 torch.set_num_threads(1)
@@ -167,20 +166,20 @@ def test_recommended_is_worth_it():
         return Ranking(pd.DataFrame(dict(arm='a', fold=k, linear=0.)), right, pd.DataFrame(dict(images_per_s=dict(a=1., b=speed)))).recommended
     assert [take(.005, 3), take(.005, 1.2), take(.03, 3), take(.2, 3)] == ['b', 'a', 'a', 'a']
 
-def test_kept_features_resume(tmp_path, data):
+def test_ranking_resumes(tmp_path, data):
+    "Features that were kept are not computed again; a file that was cut off is; other weights, rows and sizes are other files."
     dls, s = data
-    e, kept = make_encoder(size=8), tmp_path/'kept'
-    x = kept_features(e, dls, s[:50], kept)
-    path, = kept.iterdir()
-    assert np.array_equal(np.load(path), x) and np.array_equal(x, embed(e, dls, s[:50]))
-    for damage in (b'', path.read_bytes()[:200], b'no array'):                   # killed while writing; not ours
-        path.write_bytes(damage)
-        assert np.array_equal(kept_features(e, dls, s[:50], kept), x) and len(list(kept.iterdir())) == 1
-    first = next(e.parameters())
-    with torch.no_grad(): first += 1
-    kept_features(e, dls, s[:50], kept); kept_features(e, dls, s[:49], kept)
-    kept_features(AtSize(nn.Flatten(), 8, 1), dls, s[:50], kept); kept_features(AtSize(nn.Flatten(), 9, 1), dls, s[:50], kept)
-    assert len(list(kept.iterdir())) == 5                                        # other weights, rows, size: other features
+    ran = []
+    class Counted(nn.Flatten):
+        def forward(self, x): ran.append(len(x)); return super().forward(x)
+    def rank(n=60, **more): return rank_encoders(dict(counted=Counted(), edges=Edges(), **more), dls, s, n_labels=n, folds=3, cache=tmp_path).scores
+    first, timed = rank(), len(ran)
+    passes, ran[:] = timed, []
+    assert rank().equals(first) and len(ran) == passes - 1 and len(list(tmp_path.iterdir())) == 2    # the timing remains
+    for p in tmp_path.iterdir(): p.write_bytes(p.read_bytes()[:50])
+    assert rank().equals(first)
+    rank(50); rank(small=make_encoder(size=8)); rank(a=AtSize(nn.Flatten(), 8, 1), b=AtSize(nn.Flatten(), 9, 1))
+    assert len(list(tmp_path.iterdir())) == 2 + 2 + 1 + 2
 
 def test_cost():
     with LivePeak() as m:
