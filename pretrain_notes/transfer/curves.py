@@ -48,7 +48,7 @@ def _posterior(n, errors, draws, seed):
     rng, (*shapes, prior) = np.random.default_rng(seed), _shapes()
     laws, e = power_law(n[:, None], *shapes, n[-1]), _resampled(errors, draws, rng)
     mean = np.nanmean(errors, 0)
-    misfit = .05 * mean * (1 - mean) * (.5 + np.log2(n[-1] / n))                       # no real curve is a power law
+    misfit = .03 * mean * (1 - mean) * (.5 + np.log2(n[-1] / n))                       # no real curve is a power law
     w = 1 / (misfit**2 + 5e-4**2)
     fit, weight = e @ (w[:, None] * laws), w @ laws**2
     log = prior - np.log(weight) / 2 - ((e**2 @ w)[:, None] - fit**2 / weight) / 2
