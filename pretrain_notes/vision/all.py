@@ -30,6 +30,8 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.pretrain.checkpoint import *
     from pretrain_notes.transfer.pretrained import *
     from pretrain_notes.transfer.recipes import *
+    from pretrain_notes.transfer.tuning import *
+    from pretrain_notes.transfer.adapters import *
     from pretrain_notes.transfer.compare import *
     from pretrain_notes.transfer.time import *
     from pretrain_notes.transfer.curves import *
