@@ -204,46 +204,39 @@ def _fitted(model, dls, epochs, lr, fresh):
     "Train all layers; the encoder more slowly, unless it is new"
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
-    from fastai.torch_core import params
     from pretrain_notes.pretrain.objective import EpochBar, StopOnNaN
-    from pretrain_notes.transfer.recipes import NoValidation
+    from pretrain_notes.transfer.recipes import NoValidation, encoder_and_head
+    from pretrain_notes.transfer.tuning import FrozenNorm
     model.encoder.takes(dls)
-    learn = Learner(dls, model, CrossEntropyLossFlat(), splitter=lambda m: [params(m.encoder), params(m.head)],
-        cbs=[StopOnNaN(), NoValidation(), EpochBar('training' if fresh else 'fine-tuning'), *([] if fresh else [_still_norms()])])
+    learn = Learner(dls, model, CrossEntropyLossFlat(), splitter=encoder_and_head,
+        cbs=[StopOnNaN(), NoValidation(), EpochBar('training' if fresh else 'fine-tuning'), *([] if fresh else [FrozenNorm()])])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr if fresh else slice(lr / 10, lr))
     model.encoder.takes(None)
     return model.cpu().eval()
 
-def _still_norms():
-    "A callback that leaves the statistics of batch normalization alone"
-    from fastai.callback.core import Callback
-    from torch.nn.modules.batchnorm import _NormBase
-    class StillNorms(Callback):
-        def before_batch(self):
-            for m in self.model.modules():
-                if isinstance(m, _NormBase): m.eval()
-    return StillNorms()
-
 # %% ../nbs/910_train.ipynb #f9100029
 def _all_layers(folder, read, network, frozen, seed, epochs):
     "Stage 5: train all layers; scores on `valid` of the result, and of the mean with the start"
-    import torch
-    model, parts = _model(network, len(read['classes']), seed), _parts(read)
-    fresh = frozen is None
-    if not fresh:
-        z = np.load(frozen.folder/'frozen.npz')
-        with torch.no_grad(): model.head.weight.copy_(torch.from_numpy(z['w'].T)); model.head.bias.copy_(torch.from_numpy(z['b']))
-    start = {n: t.clone() for n, t in model.state_dict().items()}
+    from pretrain_notes.transfer.tuning import blend, weights_of
+    parts, fresh = _parts(read), frozen is None
+    model = _model(network, len(read['classes']), seed) if fresh else _with_head(network, read, frozen, seed)
+    start = weights_of(model)
     model = _fitted(model, _loaders(parts, network), epochs, 5e-3 if fresh else 3e-4, fresh)
-    end = {n: t.clone() for n, t in model.state_dict().items()}
-    made = {'trained': end} if fresh else {'halfway': {n: start[n].lerp(t, .5) if t.is_floating_point() else t for n, t in end.items()}, 'fine-tuned': end}
-    return {name: _candidate(folder, read, network, model, name, tensors, parts['valid']) for name, tensors in made.items()}
+    if fresh: return dict(trained=_candidate(folder, read, network, model, 'trained', parts['valid']))
+    end = _candidate(folder, read, network, model, 'fine-tuned', parts['valid'])
+    return {'halfway': _candidate(folder, read, network, blend(model, start), 'halfway', parts['valid']), 'fine-tuned': end}
 
-def _candidate(folder, read, network, model, name, tensors, valid):
+def _with_head(network, read, frozen, seed):
+    "The network at its start, with the linear classifier of its frozen features"
+    import torch
+    model, z = _model(network, len(read['classes']), seed), np.load(frozen.folder/'frozen.npz')
+    with torch.no_grad(): model.head.weight.copy_(torch.from_numpy(z['w'].T)); model.head.bias.copy_(torch.from_numpy(z['b']))
+    return model
+
+def _candidate(folder, read, network, model, name, valid):
     "Keep the weights of a candidate; its scores on `valid`"
     from pretrain_notes.pretrain.weights import write_tensors
-    write_tensors(folder/f'{name}.safetensors', tensors)
-    model.load_state_dict(tensors)
+    write_tensors(folder/f'{name}.safetensors', model.state_dict())
     return _quality(_scores(_classifier(network, read, model), valid), valid.labels)
 
 def _scores(clf, samples, bs=64):
@@ -257,17 +250,14 @@ def _chosen(frozen, layers):
 
 def _score(folder, read, network, frozen, layers, seed):
     "Stage 6: the chosen model, written, and its scores on the test part"
-    import torch
     from pretrain_notes.classify.scores import calibration_scores, class_scores
     from pretrain_notes.pretrain.weights import read_tensors
     from pretrain_notes.stats import wilson_interval
     from pretrain_notes.trained import softmax
     name, table = _chosen(frozen, layers)
-    model, test = _model(network, len(read['classes']), seed), _parts(read)['test']
-    if name == 'frozen':
-        z = np.load(frozen.folder/'frozen.npz')
-        with torch.no_grad(): model.head.weight.copy_(torch.from_numpy(z['w'].T)); model.head.bias.copy_(torch.from_numpy(z['b']))
-    else: model.load_state_dict(read_tensors(layers.folder/f'{name}.safetensors')[0])
+    test = _parts(read)['test']
+    model = _with_head(network, read, frozen, seed) if name == 'frozen' else _model(network, len(read['classes']), seed)
+    if name != 'frozen': model.load_state_dict(read_tensors(layers.folder/f'{name}.safetensors')[0])
     clf = _classifier(network, read, model)
     clf.temperature = table[name]['temperature']
     scores, y = _scores(clf, test), test.labels
