@@ -110,8 +110,9 @@ def distributions(): return packages_distributions()
 
 @pytest.mark.parametrize('module', FILES)
 def test_imports_are_declared(module):
-    "Every third-party import has its distribution in settings.ini; the bench may use its extra."
-    may, bad = declared()[''] | (declared()['bench'] if chapter(module) == 'bench' else set()), []
+    "Every third-party import has its distribution in settings.ini; the bench, transfer and the trained classifier may use theirs."
+    extras = dict(bench=['bench', 'vision'], transfer=['vision'], roof=['onnx']).get(chapter(module), [])      # imported where used, with a word on what to install
+    may, bad = declared()[''].union(*(declared()[e] for e in extras)), []
     for name, line in third_party(module).items():
         if name in sys.stdlib_module_names or name == 'pretrain_notes': continue
         dists = distributions().get(name, [])

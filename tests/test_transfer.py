@@ -9,7 +9,7 @@ from pretrain_notes.pretrain.encoders import make_encoder
 from pretrain_notes.base import DataError
 from training import parts, plain, samples                    # noqa: F401 (fixtures among them)
 from pretrain_notes.transfer.compare import Plan, compare_transfer, label_efficiency
-from pretrain_notes.transfer.curves import time_to_accuracy
+from pretrain_notes.transfer.time import time_to_accuracy
 from pretrain_notes.transfer.recipes import arm_score, encoder_learner, fine_tune_score, fit_head
 
 torch.set_num_threads(1)

@@ -149,7 +149,7 @@ def _few_labels(self:BenchResult, frozen, tuned, part, width, labels=100):
 # %% ../../nbs/840_bench.ssl.ipynb #4e2a6f32
 def _time(data, part, encoders, width, cost, labels=100):
     "Accuracy over CPU seconds, from scratch and pretrained"
-    from pretrain_notes.transfer.curves import time_to_accuracy
+    from pretrain_notes.transfer.time import time_to_accuracy
     return time_to_accuracy(*_labeled(data, part), _arms(encoders, width, 'from scratch'), labels, budgets=(2, 10, 30, 100, 300, 1000),
         seeds=5, cost=dict(SimCLR=cost), **_tuning())
 

@@ -22,7 +22,7 @@ from ..base import DataError, did_you_mean
 from ..columns import known_labels
 from ..samples import Samples
 from .preflight import take_rows, takes_texts, word_columns
-from .scores import as_labels, class_codes
+from .scores import as_labels, class_codes, fit_temperature
 
 # %% ../../nbs/250_classify.imbalance.ipynb #708da693
 def _class_numbers(y):
@@ -472,7 +472,7 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
         if len(n) == 2:
             curve = cost_curve(codes, p[:, 1], self.costs_)
             self.threshold_ = float(curve.threshold[curve.cost.idxmin()])
-        else: self.temperature_ = _temperature(p, codes)
+        else: self.temperature_ = fit_temperature(p, codes)
         self.estimator_ = clone(self.estimator).fit(X, codes)
         return self
 
@@ -481,14 +481,6 @@ class CostSensitive(ClassifierMixin, BaseEstimator):
 def _out_of_fold(self:CostSensitive, X, codes, cv):
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     return cross_val_predict(self.estimator, X, codes, cv=StratifiedKFold(cv, shuffle=True, random_state=self.seed), method='predict_proba')
-
-def _temperature(p, codes):
-    "The temperature of smallest log loss"
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-    z = np.log(np.clip(p, 1e-15, 1))
-    cost = lambda t: -log_softmax(z / np.exp(t), 1)[np.arange(len(codes)), codes].mean()
-    return float(np.exp(minimize_scalar(cost, bounds=(-3, 3), method='bounded').x))
 
 # %% ../../nbs/250_classify.imbalance.ipynb #a415d828
 @patch

@@ -184,7 +184,8 @@ class PairedScores:
     "Scores of several arms on the same seeds, and what can be said of their differences"
     def __init__(self,
         scores, # DataFrame: arm, n_labels, seed, accuracy, and what was chosen: lr, head; the first arm is the baseline
-        how:str='linear' # what gave the scores: 'linear', 'knn' or 'fine_tune'
+        how:str='linear', # what gave the scores: 'linear', 'knn' or 'fine_tune'
+        metric:str='accuracy' # name of what stands in the column `accuracy`: larger is better, 0..1
     ): store_attr()
 
     @property
@@ -221,7 +222,8 @@ def statement(self:PairedScores)->str: # one sentence per arm and number of labe
     what = dict(linear='Linear probe', knn='Nearest neighbors', fine_tune='Fine-tuned')[self.how]
     d = self.differences().reset_index()
     if 'n_labels' not in d: d['n_labels'] = self.n_labels[0]
-    return ' '.join(f'{what} with {r.n_labels:,} labels, {r.arm} against {self.baseline}: {r.difference:+.1f} points (95 % interval '
+    of = '' if self.metric == 'accuracy' else f' of {self.metric}'
+    return ' '.join(f'{what} with {r.n_labels:,} labels, {r.arm} against {self.baseline}: {r.difference:+.1f} points{of} (95 % interval '
                     f'{r.low:+.1f} to {r.high:+.1f}, {r.pairs} paired seeds): {in_words(r)}.' for r in d.itertuples())
 
 @patch
@@ -241,14 +243,14 @@ def _plot_seeds(ax, r):
     "Each seed as a line between arms"
     wide = r.scores.pivot(index='seed', columns='arm', values='accuracy')[r.arms] * 100
     ax.plot(range(len(r.arms)), wide.T.values, 'o-', color='tab:blue', alpha=.5, lw=1, ms=4)
-    ax.set(xticks=range(len(r.arms)), xticklabels=r.arms, xlim=(-.3, len(r.arms) - .7), ylabel='accuracy, %', title='one line per seed')
+    ax.set(xticks=range(len(r.arms)), xticklabels=r.arms, xlim=(-.3, len(r.arms) - .7), ylabel=f'{r.metric}, %', title='one line per seed')
 
 def _plot_curves(ax, r):
     "Accuracy of each arm over the number of labels, with the range of the seeds"
     for i, (arm, t) in enumerate(r.table().reset_index().groupby('arm', sort=False)):
         ax.plot(t.n_labels, t['mean'] * 100, 'o-', ms=4, label=arm, color=f'C{i}')
         ax.fill_between(t.n_labels, t.lowest * 100, t.highest * 100, alpha=.15, color=f'C{i}', lw=0)
-    ax.legend(); ax.set(xscale='log', xlabel='labels', ylabel='accuracy, %', title='mean and range of the seeds')
+    ax.legend(); ax.set(xscale='log', xlabel='labels', ylabel=f'{r.metric}, %', title='mean and range of the seeds')
 
 def _plot_differences(ax, r):
     "Differences with their intervals: a row per arm, or a curve per arm over the number of labels"

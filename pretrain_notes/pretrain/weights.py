@@ -221,6 +221,13 @@ def _encoder_in(model):
     if isinstance(e := getattr(model, 'encoder', None), nn.Module): return e
     raise DataError(f'a {type(model).__name__} has no encoder: give the module that turns images into features')
 
+def _origin(encoder):
+    "What the pretrained part of an encoder says of its weights, for the card"
+    told = (a for m in encoder.modules() if isinstance(a := getattr(m, 'about', None), dict) and a.get('name'))
+    if not (a := next(told, None)): return {}
+    return {'started from': f'{a["name"]}, {a.get("trained_on", "training data not stated")}; license of these weights: {a.get("license", "not stated")}',
+            'note on that license': a.get('note')}
+
 # %% ../../nbs/380_pretrain.weights.ipynb #cf804e5e
 def save_encoder(
     folder, # where to; made if it is not there
@@ -241,7 +248,7 @@ def save_encoder(
     encoder = unwrapped(checked_encoder(encoder))
     folder, recipe = Path(folder), _recipe_of(encoder)
     config = _config(recipe, encoder, dls)
-    card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs), data, probes, license)
+    card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs) | _origin(encoder), data, probes, license)
     write_tensors(folder/'model.safetensors', encoder.state_dict())
     write_json(folder/'config.json', config)
     write_text(folder/'README.md', card)

@@ -14,12 +14,13 @@ import numpy as np
 from fastcore.basics import patch, store_attr
 from fastcore.foundation import L
 from fastai.data.core import DataLoaders
+from fastai.metrics import accuracy
 from fastai.torch_core import set_seed
 
 from ..base import DataError
-from ..batch.loaders import ImageTensors
-from ..pretrain.probes import PairedScores, loader_features, probe_scores
-from .recipes import arm_score, label_classes
+from ..pretrain.probes import PairedScores, probe_scores
+from .pretrained import for_loaders
+from .recipes import arm_score, features, label_classes, loader_classes, plain_train
 from ..workers import side_by_side
 
 # %% ../../nbs/410_transfer.compare.ipynb #2e9c1efb
@@ -34,14 +35,23 @@ class Plan:
         lrs=(2e-3, 5e-3, 1e-2), # learning rates that each arm may choose from
         heads=('fresh',), # heads that each arm may choose from: 'fresh', 'fitted'
         tune_seeds:int=2, # seeds for that choice, which are not reported
-        **kw # for `encoder_learner`: `loss_func`, `wd`, `cbs`, ...
+        metric=accuracy, # a fastai metric of predictions and targets, 0..1 and larger is better
+        cache=None, # folder that keeps features of frozen encoders; None: they are not kept
+        **kw # for `fine_tune_score`: `recipe`, `learner`, and for `encoder_learner`: `loss_func`, `wd`, `cbs`, ...
     ):
         if how not in ('fine_tune', 'linear', 'knn'): raise DataError(f'how={how!r}: it is "fine_tune", "linear" or "knn"')
-        if 'metrics' in kw: raise DataError('fine-tunings are compared by accuracy: leave metrics out')
-        store_attr('seeds,how,epochs,tune_seeds,kw')
+        if 'metrics' in kw: raise DataError('an arm is compared by one metric=, accuracy where none is given: leave metrics out')
+        store_attr('seeds,how,epochs,tune_seeds,metric,cache,kw')
         self.n_labels, self.steps = L(n_labels), L(steps)
-        self.options = [dict(lr=lr, head=h) for lr, h in itertools.product(np.atleast_1d(lrs).tolist(), L(heads))]
-        if not self.options: raise DataError('there is nothing to choose from: give at least one learning rate and one head')
+        self.lrs, self.heads = np.atleast_1d(lrs).tolist(), L(heads)
+        if not self.options(): raise DataError('there is nothing to choose from: give at least one learning rate and one head')
+
+    def options(self,
+        arm=None # an `Arm` with learning rates of its own; any other has those of the plan
+    )->list: # dict(lr, head)
+        "What an arm may choose from"
+        lrs = self.lrs if getattr(arm, 'lrs', None) is None else np.atleast_1d(arm.lrs).tolist()
+        return [dict(lr=lr, head=h) for lr, h in itertools.product(lrs, self.heads)]
 
 # %% ../../nbs/410_transfer.compare.ipynb #a9fc0842
 @patch
@@ -49,7 +59,7 @@ def __repr__(self:Plan):
     labels, some = ', '.join(f'{n:,}' for n in self.n_labels), lambda n, what: f'{n} {what}{"s" * (n != 1)}'
     if self.how != 'fine_tune': return f'Plan: {self.how} probe with {labels} labels, {some(self.seeds, "seed")}'
     length = f'{", ".join(map(str, self.steps))} steps' + (f' and {some(self.epochs, "epoch")} at least' if self.epochs else '')
-    many = len(self.options)
+    many = len(self.options())
     chosen = f'; the best of {many} options is chosen on {some(self.tune_seeds, "other seed")}' if many > 1 else ''
     return f'Plan: fine-tuning with {labels} labels, {some(self.seeds, "seed")}, {length}{chosen}'
 
@@ -60,30 +70,37 @@ def _one(shared, arm, scored, n_labels, seed, steps, lr, head):
     return arm_score(arms[arm], dls, dls.valid if scored == 'valid' else dl, n_labels, seed, steps, epochs, lr=lr, head=head, **kw)
 
 @patch
+def _shared(self:Plan, dls, dl, arms):
+    "What all trainings need"
+    return dls, dl, arms, self.epochs, dict(metric=self.metric) | self.kw
+
+@patch
 def _chosen(self:Plan, shared, cells):
     "The best option of each cell (an arm, a number of labels, a budget), on the validation part and on seeds that are not reported"
-    if len(self.options) == 1: return self.options * len(cells)
-    tasks = [c | o | dict(seed=10_000 + s, scored='valid') for c in cells for o in self.options for s in range(self.tune_seeds)]
-    scores = [r['accuracy'] for r in side_by_side(_one, tasks, shared, desc='choosing')]
-    means = np.reshape(scores, (len(cells), len(self.options), self.tune_seeds)).mean(2)
-    return [self.options[i] for i in means.argmax(1)]
+    options = [self.options(shared[2][c['arm']]) for c in cells]
+    tasks = [(i, c | o | dict(seed=10_000 + s, scored='valid')) for i, (c, os) in enumerate(zip(cells, options)) if len(os) > 1
+             for o in os for s in range(self.tune_seeds)]
+    found = {i: [] for i in range(len(cells))}
+    for (i, _), r in zip(tasks, side_by_side(_one, [t for _, t in tasks], shared, desc='choosing')): found[i].append(r['accuracy'])
+    means = [np.reshape(found[i] or [0.], (len(os), -1)).mean(1) for i, os in enumerate(options)]
+    return [os[m.argmax()] for os, m in zip(options, means)]
 
 @patch
 def choose(self:Plan,
-    make, # function of a seed that gives an encoder
-    dls:DataLoaders, # labeled in-memory loaders, whose validation part is scored
+    make, # an `Arm`, or a function of a seed that gives an encoder
+    dls:DataLoaders, # labeled loaders, whose validation part is scored
     n_labels:int, # labels of each training
     steps:int # optimizer steps of each training
 )->dict: # learning rate and head
     "The option that is best on seeds that are not reported, on the validation part"
-    return self._chosen((dls, None, dict(arm=make), self.epochs, self.kw), [dict(arm='arm', n_labels=n_labels, steps=steps)])[0]
+    return self._chosen(self._shared(dls, None, dict(arm=make)), [dict(arm='arm', n_labels=n_labels, steps=steps)])[0]
 
 # %% ../../nbs/410_transfer.compare.ipynb #663fd3ce
 @patch
 def scores(self:Plan,
-    dls:DataLoaders, # labeled in-memory loaders; validation picks learning rates
+    dls:DataLoaders, # labeled loaders; validation picks learning rates
     dl, # loader of the test part
-    arms:dict # name -> function of a seed that gives an encoder; the first is the baseline
+    arms:dict # name -> `Arm`, or function of a seed that gives an encoder; the first is the baseline
 ): # DataFrame: arm, n_labels, seed, accuracy; of fine-tunings also steps, lr, head, seconds
     "The scores of all arms; the trainings run side by side where there are cores, with the same results"
     import pandas as pd
@@ -93,40 +110,41 @@ def scores(self:Plan,
 @patch
 def _fine_tuned(self:Plan, dls, dl, arms):
     "Scores of fine-tunings"
-    shared = dls, dl, arms, self.epochs, self.kw
+    shared = self._shared(dls, dl, arms)
     cells = [dict(arm=a, n_labels=n, steps=s) for a, n, s in itertools.product(arms, self.n_labels, self.steps)]
     tasks = [c | dict(seed=s) | best for c, best in zip(cells, self._chosen(shared, cells)) for s in range(self.seeds)]
     return [t | r for t, r in zip(tasks, side_by_side(_one, [t | dict(scored='test') for t in tasks], shared, desc='fine-tuning'))]
 
 def _frozen_one(shared, arm, seed):
     "Scores of a probe of frozen features, for all numbers of labels"
-    dls, dl, arms, n_labels, how = shared
-    ds = dls.train_ds
+    dls, dl, arms, n_labels, how, cache = shared
     set_seed(seed)
-    e = arms[arm](seed)
-    x, x_new = (loader_features(e, d, dls.device) for d in (dls.valid.new(ImageTensors(ds.x, ds.y, ds.vocab)), dl))
-    return probe_scores(x, label_classes(dls), x_new, dl.dataset.y.cpu().numpy(), n_labels, seed, how)
+    e = for_loaders(arms[arm](seed), dls)
+    x, x_new = (features(e, d, dls.device, cache) for d in (plain_train(dls), dl))
+    return probe_scores(x, label_classes(dls), x_new, loader_classes(dl), n_labels, seed, how)
 
 @patch
 def _frozen(self:Plan, dls, dl, arms):
+    "Scores of probes"
     tasks = [dict(arm=a, seed=s) for a in arms for s in range(self.seeds)]
-    found = side_by_side(_frozen_one, tasks, (dls, dl, arms, self.n_labels, self.how), desc='probes')
+    found = side_by_side(_frozen_one, tasks, (dls, dl, arms, self.n_labels, self.how, self.cache), desc='probes')
     return [dict(arm=t['arm']) | r for t, rows in zip(tasks, found) for r in rows]
 
 # %% ../../nbs/410_transfer.compare.ipynb #242d0cfd
 @patch
 def compare(self:Plan,
-    dls:DataLoaders, # labeled in-memory loaders; validation picks learning rates
+    dls:DataLoaders, # labeled loaders; validation picks learning rates
     dl, # loader of the test part: scored once per arm and seed
-    arms:dict # name -> function of a seed that gives an encoder; the first is the baseline
+    arms:dict # name -> `Arm`, or function of a seed that gives an encoder; the first is the baseline
 )->PairedScores: # scores and differences
     "Compare arms by this plan"
-    return PairedScores(self.scores(dls, dl, arms), self.how)
+    name = getattr(self.metric, 'name', None) or getattr(self.metric, '__name__', 'metric')
+    return PairedScores(self.scores(dls, dl, arms), self.how, name if self.how == 'fine_tune' else 'accuracy')
 
 def compare_transfer(
-    dls:DataLoaders, # labeled in-memory loaders; validation picks learning rates
+    dls:DataLoaders, # labeled loaders; validation picks learning rates
     test_dl, # loader of the test part: scored once per arm and seed
-    arms:dict, # name -> function of a seed that gives an encoder; the first is the baseline
+    arms:dict, # name -> `Arm`, or function of a seed that gives an encoder; the first is the baseline
     n_labels:int=100, # labels that each fine-tuning may use
     seeds:int=10, # paired seeds that are reported
     **kw # for the `Plan`: `steps`, `lrs`, `heads`, `tune_seeds`, ...; and for `encoder_learner`
@@ -136,9 +154,9 @@ def compare_transfer(
 
 # %% ../../nbs/410_transfer.compare.ipynb #928df729
 def label_efficiency(
-    dls:DataLoaders, # labeled in-memory loaders; validation picks learning rates
+    dls:DataLoaders, # labeled loaders; validation picks learning rates
     test_dl, # loader of the test part
-    arms:dict, # name -> function of a seed that gives an encoder; the first is the baseline
+    arms:dict, # name -> `Arm`, or function of a seed that gives an encoder; the first is the baseline
     shares=(.01, .05, .1, 1.), # of the labels of the training part; at least one label per class is drawn
     seeds:int=5, # paired draws of labels
     how:str='fine_tune', # 'fine_tune', or 'linear' and 'knn' on frozen features

@@ -28,8 +28,12 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.pretrain.masked import *
     from pretrain_notes.pretrain.weights import *
     from pretrain_notes.pretrain.checkpoint import *
+    from pretrain_notes.transfer.pretrained import *
     from pretrain_notes.transfer.recipes import *
+    from pretrain_notes.transfer.tuning import *
+    from pretrain_notes.transfer.adapters import *
     from pretrain_notes.transfer.compare import *
+    from pretrain_notes.transfer.time import *
     from pretrain_notes.transfer.curves import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
