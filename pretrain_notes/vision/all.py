@@ -33,6 +33,9 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.transfer.tuning import *
     from pretrain_notes.transfer.adapters import *
     from pretrain_notes.transfer.compare import *
+    from pretrain_notes.transfer.scores import *
+    from pretrain_notes.transfer.select import *
+    from pretrain_notes.transfer.sources import *
     from pretrain_notes.transfer.time import *
     from pretrain_notes.transfer.curves import *
 
