@@ -105,7 +105,7 @@ def unusable(kind, d):
         for c in 'ab':
             (d/c).mkdir()
             for i in range(12): (d/c/f'{i}.txt').write_text(f'text {i} of {c}')
-        return d, 'needs images'
+        return d, 'images with labels are needed'
     if kind == 'nothing readable':
         for c in 'ab':
             (d/c).mkdir()
