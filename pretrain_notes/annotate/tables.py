@@ -16,11 +16,12 @@ __all__ = ['label_schema', 'label_meta', 'about_table', 'task_table', 'undone_ta
 
 # %% ../../nbs/105_annotate.tables.ipynb #eff25b4b
 import gc, json, os, re, sqlite3, threading, time, warnings
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from hashlib import blake2b, sha256
 from operator import itemgetter
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid4, uuid5
+from weakref import WeakSet
 
 import numpy as np
 import sqlalchemy as sa
@@ -178,11 +179,11 @@ def clear_views(
 class _ForkGate:
     "Counts the threads that are inside SQLite; a fork waits until there are none, and nobody enters meanwhile"
     def __init__(self):
-        self.lock, self.inside, self.shut = threading.Lock(), 0, False
+        self.lock, self.inside, self.shut, self.forks = threading.RLock(), 0, False, None
         self.moved = threading.Condition(self.lock)
     def __enter__(self):
         with self.lock:
-            while self.shut: self.moved.wait()
+            while self.shut and self.forks != threading.get_ident(): self.moved.wait()
             self.inside += 1
     def __exit__(self, *error):
         with self.lock:
@@ -190,7 +191,7 @@ class _ForkGate:
             if self.shut: self.moved.notify_all()
     def close(self, seconds=30):
         self.lock.acquire()
-        self.shut = True
+        self.shut, self.forks = True, threading.get_ident()
         self.moved.wait_for(lambda: not self.inside, seconds)
     def open(self):
         self.shut = False
@@ -211,12 +212,28 @@ def _gated(cls, names):
         return call
     return {n: inside(getattr(cls, n)) for n in names.split()}
 
-_Cursor = type('_Cursor', (sqlite3.Cursor,), _gated(sqlite3.Cursor, 'execute executemany fetchone fetchmany fetchall __next__ close'))
+class _Cursor(sqlite3.Cursor):
+    "A cursor whose calls keep a fork waiting; so does its end, when nobody refers to it any more"
+    vars().update(_gated(sqlite3.Cursor, 'execute executemany fetchone fetchmany fetchall __next__ close'))
+    def __del__(self):
+        with suppress(sqlite3.Error): self.close()
 
 class _Connection(sqlite3.Connection):
-    "A connection whose calls keep a fork waiting. Its `execute` calls the one of a cursor"
-    vars().update(_gated(sqlite3.Connection, 'commit rollback close backup'))
-    def cursor(self, factory=_Cursor): return super().cursor(factory)
+    "A connection whose calls keep a fork waiting"
+    vars().update(_gated(sqlite3.Connection, 'commit rollback backup'))
+    def execute(self, *args): return self.cursor().execute(*args)
+    def __init__(self, *args, **kw):
+        self._cursors = WeakSet()
+        with _gate: super().__init__(*args, **kw)
+    def cursor(self, factory=_Cursor):
+        c = super().cursor(factory)
+        self._cursors.add(c)
+        return c
+    def close(self):
+        for c in [*self._cursors]: c.close()         # a cursor that outlives its connection would keep the file open
+        with _gate: super().close()
+    def __del__(self):
+        with suppress(sqlite3.Error, AttributeError): self.close()
 
 # %% ../../nbs/105_annotate.tables.ipynb #dfeb6612
 def safe_engine(
