@@ -16,7 +16,7 @@ __all__ = ['label_schema', 'label_meta', 'about_table', 'task_table', 'undone_ta
 
 # %% ../../nbs/105_annotate.tables.ipynb #eff25b4b
 import gc, json, os, re, sqlite3, threading, time, warnings
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from hashlib import blake2b, sha256
 from operator import itemgetter
 from pathlib import Path
@@ -216,7 +216,8 @@ class _Cursor(sqlite3.Cursor):
     "A cursor whose calls keep a fork waiting; so does its end, when nobody refers to it any more"
     vars().update(_gated(sqlite3.Cursor, 'execute executemany fetchone fetchmany fetchall __next__ close'))
     def __del__(self):
-        with suppress(sqlite3.Error): self.close()
+        try: self.close()
+        except Exception: pass                       # closed already, or Python ends
 
 class _Connection(sqlite3.Connection):
     "A connection whose calls keep a fork waiting"
@@ -233,7 +234,8 @@ class _Connection(sqlite3.Connection):
         for c in [*self._cursors]: c.close()         # a cursor that outlives its connection would keep the file open
         with _gate: super().close()
     def __del__(self):
-        with suppress(sqlite3.Error, AttributeError): self.close()
+        try: self.close()
+        except Exception: pass
 
 # %% ../../nbs/105_annotate.tables.ipynb #dfeb6612
 def safe_engine(
