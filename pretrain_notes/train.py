@@ -140,7 +140,8 @@ def _model(network, c, seed):
     if network['weights']: model.encoder.load_state_dict(pretrained(network['weights']).state_dict())
     return model
 
-def _classifier(network, read, model): 
+def _classifier(network, read, model):
+    "A model with all that it needs to predict"
     from pretrain_notes.trained import ImageClassifier
     return ImageClassifier(model, network['network'], read['classes'], network['side'], network['mode'])
 
@@ -148,20 +149,21 @@ def _parts(read): return Samples.load(read.folder/'samples').by_split()
 
 # %% ../nbs/910_train.ipynb #f9100026
 def _frozen(folder, read, network, seed):
-    "Stage 4: features of all pictures from the encoder as it came, and a linear classifier on those of `train`"
+    "Stage 4: features from the encoder as it came, and a linear classifier on those of `train`"
     import torch
     from pretrain_notes.base import progress
     from pretrain_notes.pretrain.probes import fit_linear_probe
     clf = _classifier(network, read, _model(network, len(read['classes']), seed))
     x, y = {}, {}
     for part, s in _parts(read).items():
+        if part == 'test': continue                 # it is looked at once, at the end
         at = progress(range(0, len(s), 64), f'features of {part}')
         with torch.no_grad(): x[part] = np.concatenate([clf.model.encoder(clf.batch(s[i:i + 64].images(clf.side, clf.mode))).numpy() for i in at])
         y[part] = s.labels
     mean, std, wb = fit_linear_probe(torch.tensor(x['train']), torch.tensor(y['train']), len(read['classes']))
     w = wb[:-1] / std[:, None]
     w, b = w.numpy(), (wb[-1] - mean @ w).numpy()
-    np.savez(folder/'frozen.npz', w=w, b=b, **{f'x_{p}': v for p, v in x.items()}, **{f'y_{p}': v for p, v in y.items()})
+    np.savez(folder/'frozen.npz', w=w, b=b)
     valid = x['valid'] @ w + b
     curve = _curve(x, y)
     return _quality(valid, y['valid']) | dict(curve=curve, forecast=_forecast(curve))
