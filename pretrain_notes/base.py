@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/base.html.md"""
 
 # %% auto #0
 __all__ = ['DataError', 'did_you_mean', 'some', 'plural', 'digest', 'normalize_text', 'replacing', 'remove', 'write_json',
-           'write_text', 'file_digest', 'inside', 'load_yaml', 'progress', 'no_collection', 'versions']
+           'write_text', 'file_digest', 'inside', 'load_yaml', 'progress', 'names_as_text', 'no_collection', 'versions']
 
 # %% ../nbs/000_base.ipynb #3a4a8091
 import json, os, re, shutil, sys, unicodedata
@@ -251,6 +251,15 @@ class _InCell:
         if self.handle: self.handle.update(said, raw=True)
         elif said['text/plain']: self.handle = display(said, raw=True, display_id=True)
     def flush(self): pass
+
+# %% ../nbs/000_base.ipynb #f0000002
+def names_as_text(
+    fig # a matplotlib Figure, drawn
+): # the same
+    "Show names as they are written: a dollar sign in them begins no formula"
+    from matplotlib.text import Text
+    for t in fig.findobj(Text): t.set_parse_math(False)
+    return fig
 
 # %% ../nbs/000_base.ipynb #cb065037
 @contextmanager

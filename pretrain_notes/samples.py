@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastcore.basics import patch
 from . import markup
-from .base import DataError, did_you_mean, digest, file_digest, inside, normalize_text, plural, progress, replacing, write_json
+from .base import (
+    DataError, did_you_mean, digest, file_digest, inside, names_as_text, normalize_text, plural, progress, replacing, write_json)
 from .columns import (as_text, column_of, encode_labels, features_of, feed_values, is_missing, joined, own_columns, plain_table, stored_features,
                                     typed_table)
 from .media import is_gray, read_image, to_mode
@@ -452,7 +453,7 @@ def show(self:Samples,
         ax.imshow(np.asarray(to_mode(self.image(i))))
         ax.set_title(str(names[i])[:24], fontsize=8)
     plt.close(fig)
-    return fig
+    return names_as_text(fig)
 
 # %% ../nbs/010_samples.ipynb #5d0c7a12
 def _is_blank(r): return all(v is None or v == '' or v == [] or v != v for v in r)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import DataError, digest, write_json, write_text
+from .base import DataError, digest, names_as_text, write_json, write_text
 from .report import dpi, render_report
 from .media import is_gray
 from .samples import Samples
@@ -111,7 +111,7 @@ def _bars(samples):
     counts.plot.bar(stacked=True, ax=ax, rot=30 if max(map(len, samples.vocab)) > 3 else 0)
     ax.set(xlabel='', ylabel='samples')
     ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(.5, 1), frameon=False)
-    return fig
+    return names_as_text(fig)
 
 
 # %% ../nbs/900_tour.ipynb #67624973

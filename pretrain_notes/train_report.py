@@ -13,6 +13,7 @@ import numpy as np
 from .markup import H1, H2, P, page, table
 from .report import Told, dpi, picture, report_style, step_of
 from .runs import hidden_axes
+from .base import names_as_text
 
 # %% ../nbs/911_train_report.ipynb #f9110009
 def _confusion(y, p, classes):
@@ -25,10 +26,10 @@ def _confusion(y, p, classes):
     ax.imshow(off, cmap='Reds', vmax=max(1, off.max()))
     ax.set(title=f'{off.sum():,} of {m.sum():,} wrong', xlabel='taken for', ylabel='truth')
     if k <= 30:
-        names = [n.replace('$', r'\\$')[:24] for n in classes]
+        names = [n[:24] for n in classes]
         ax.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 2 else 0); ax.set_yticks(range(k), names)
         for i, j in zip(*np.nonzero(off)): ax.text(j, i, off[i, j], ha='center', va='center', fontsize=8, color='white' if off[i, j] > off.max() / 2 else 'black')
-    return fig
+    return names_as_text(fig)
 
 # %% ../nbs/911_train_report.ipynb #f9110010
 def _reliability(ax, y, p, label, bins=8):

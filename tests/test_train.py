@@ -63,6 +63,7 @@ def test_a_folder_with_everything_wrong(tmp_path):
 def test_names_are_escaped(tmp_path):
     write(tmp_path/'photos')
     (tmp_path/'photos/0').rename(tmp_path/'photos/<img src=x onerror=alert(1)>')
+    (tmp_path/'photos/1').rename(tmp_path/'photos'/r'5$ \frac$')                # no formula for matplotlib either
     train(tmp_path/'photos', tmp_path/'out', **KW)
     assert '<img src=x' not in (tmp_path/'out/report.html').read_text() and '<img src=x' not in (tmp_path/'out/model/README.md').read_text()
 

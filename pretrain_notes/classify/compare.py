@@ -16,7 +16,7 @@ from time import process_time
 import numpy as np
 from fastcore.basics import patch, store_attr
 
-from ..base import DataError, did_you_mean
+from ..base import DataError, did_you_mean, names_as_text
 from ..markup import P, frame, look, to_html
 from ..stats import corrected_interval
 from .preflight import checked_rows, ClassRows, DataWarning, dense_if_needed, preparation, take_rows, takes_texts
@@ -451,12 +451,6 @@ def differences(self:Comparison,
     df = pd.DataFrame(rows, columns=['model', 'baseline', 'difference', 'low', 'high'])
     return df.assign(verdict=np.select([df.high < 0, df.low > 0], ['worse', 'better'], 'not told apart'))
 
-# %% ../../nbs/230_classify.compare.ipynb #a4e61b15
-def _names_as_text(fig):
-    "Names are text, a dollar sign in them no formula"
-    from matplotlib.text import Text
-    for t in fig.findobj(Text): t.set_parse_math(False)
-
 # %% ../../nbs/230_classify.compare.ipynb #d9a8deec
 @patch
 def plot(self:Comparison,
@@ -473,7 +467,7 @@ def plot(self:Comparison,
     b.axvline(0, color='#888', lw=1)
     b.set(title=f'minus {baseline or t.index[0]}', xlabel=f'difference in {name}', yticks=range(len(d)), yticklabels=d.model)
     for ax, k in ((a, len(t)), (b, len(d))): ax.set_ylim(k - .4, -.6)
-    _names_as_text(fig)
+    names_as_text(fig)
     plt.close(fig)
     return fig
 
@@ -511,7 +505,7 @@ def plot_confusion(self:Comparison,
             ax.set_yticks(range(len(m)), self.vocab)
             for i, j in zip(*np.nonzero(off)):
                 ax.text(j, i, off[i, j], ha='center', va='center', fontsize=7, color='white' if off[i, j] > off.max() / 2 else 'black')
-    _names_as_text(fig)
+    names_as_text(fig)
     plt.close(fig)
     return fig
 
@@ -545,7 +539,7 @@ def plot_calibration(self:Comparison,
         ax.errorbar(sure, right, yerr=half, fmt='o-', ms=4, lw=1, ecolor='#bbb', color='#1f77b4')
         ax.set(title=f'{n}: ECE {c.ece[n]:.3f}', xlabel='how sure', xlim=(0, 1.02), ylim=(0, 1.05))
     axs[0, 0].set_ylabel('how often right')
-    _names_as_text(fig)
+    names_as_text(fig)
     plt.close(fig)
     return fig
 
