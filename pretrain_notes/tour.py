@@ -294,7 +294,7 @@ def _probes(folder, encoders, dls, samples, seed, n_fit=500, n_score=1_000):
         scores[n] = dict(knn=knn_probe(a, few.labels, b, new.labels), linear=linear_probe(a, few.labels, b, new.labels))
         plot_embedding(b, new.labels, samples.vocab, n, ax)
     axs[-1].legend(markerscale=2, fontsize=7, loc='center left', bbox_to_anchor=(1, .5))
-    fig.savefig(folder/'map.png', dpi=dpi)
+    names_as_text(fig).savefig(folder/'map.png', dpi=dpi)
     return dict(probes=scores, probe_labels=len(few), probe_scored=len(new))
 
 def _losses(losses):
