@@ -88,14 +88,22 @@ def softmax(
     return f(np.asarray(scores, float) / temperature, axis=1)
 
 @patch
+def sample_scores(self:ImageClassifier,
+    samples:Samples, # images
+    bs:int=64 # how many are decoded at a time
+)->np.ndarray: # (n, classes)
+    "Scores of images of any size and number"
+    from pretrain_notes.base import progress
+    parts = [self.scores(samples[i:i + bs].images(self.side, self.mode)) for i in progress(range(0, len(samples), bs), 'predicting')]
+    return np.concatenate(parts) if parts else np.zeros((0, len(self.vocab)))
+
+@patch
 def predict_proba(self:ImageClassifier,
     samples:Samples, # images
     bs:int=64 # how many are decoded at a time
 )->np.ndarray: # (n, classes)
     "Probabilities of the classes"
-    from pretrain_notes.base import progress
-    parts = [self.scores(samples[i:i + bs].images(self.side, self.mode)) for i in progress(range(0, len(samples), bs), 'predicting')]
-    return softmax(np.concatenate(parts) if parts else np.zeros((0, len(self.vocab))), self.temperature)
+    return softmax(self.sample_scores(samples, bs), self.temperature)
 
 # %% ../nbs/908_trained.ipynb #f9080016
 def _opened(file, side, mode):

@@ -31,7 +31,7 @@ from ..batch.loaders import ImageTensors
 from ..pretrain.encoders import encoder_for, n_features, unwrapped
 from ..pretrain.objective import StopOnNaN
 from ..parts import draw_labels
-from ..pretrain.probes import fit_linear_probe, loader_features
+from ..pretrain.probes import linear_head, loader_features
 from ..pretrain.weights import read_tensors, write_tensors
 from ..steps import source_digest
 from .pretrained import for_loaders, known_weights, pretrained
@@ -165,9 +165,8 @@ def fit_head(
     x, y = torch.from_numpy(features(body, dl, learn.dls.device, cache)), torch.cat([b[-1].cpu().as_subclass(torch.Tensor) for b in dl])
     if not torch.isfinite(x).all(): raise DataError('the features are not finite: the encoder holds NaN, or its training diverged')
     if y.ndim != 1 or y.is_floating_point(): raise DataError('a head is fitted to one class per item, and these targets are something else')
-    mean, std, wb = fit_linear_probe(x, y, head.out_features, C)
-    w = wb[:-1] / std[:, None]                                             # for features as they are
-    with torch.no_grad(): head.weight.copy_(w.T); head.bias.copy_(wb[-1] - mean @ w)
+    w, b = linear_head(x, y, head.out_features, C)
+    with torch.no_grad(): head.weight.copy_(w.T); head.bias.copy_(b)
     return learn
 
 # %% ../../nbs/405_transfer.recipes.ipynb #ff4d3bfc
