@@ -122,7 +122,7 @@ def plain_type(
     if o.is_decimal32(t) or o.is_decimal64(t): return pa.decimal128(t.precision, t.scale)
     if o.is_map(t): return pa.list_(pa.struct([('key', plain_type(t.key_type, name, loose)), ('value', plain_type(t.item_type, name, loose))]))
     if o.is_struct(t): return _plain_struct(t, name, loose)
-    if o.is_fixed_size_list(t) and not loose: return pa.list_(plain_type(t.value_type, name), t.list_size)
+    if o.is_fixed_size_list(t) and not loose and not o.is_null(t.value_type): return pa.list_(plain_type(t.value_type, name), t.list_size)
     if o.is_large_list(t): return pa.large_list(plain_type(t.value_type, name, loose))
     if o.is_list(t) or o.is_fixed_size_list(t) or o.is_list_view(t) or o.is_large_list_view(t): return pa.list_(plain_type(t.value_type, name, loose))
     if o.is_union(t) or o.is_interval(t): raise _refused(name, t, 'make text or numbers of it first')
@@ -219,14 +219,15 @@ def _cast(table, features):
     schema = Features(features).arrow_schema
     missing = [n for n in schema.names if n not in table.column_names]
     if missing: raise DataError(f'column {missing[0]!r} is declared but not there' + did_you_mean(missing[0], table.column_names))
-    try: return table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise DataError(f'the column {_misfit(table, schema)!r} does not hold what its type says: {e}') from None
+    return pa.Table.from_arrays([_cast_column(table[f.name], f) for f in schema], schema=schema)
 
-def _misfit(table, schema):
-    "The first column that cannot have the type that is declared"
-    for f in schema:
-        try: table[f.name].cast(f.type)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError): return f.name
+def _cast_column(column, field):
+    "A column in the type that its field declares"
+    t = field.type
+    try:
+        if pa.types.is_nested(t) and 'null' in str(t): return pa.chunked_array([pa.array(c.to_pylist(), t) for c in column.chunks], t)     # a cast breaks lists of nulls
+        return column.cast(t)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e: raise DataError(f'the column {field.name!r} does not hold what its type says: {e}') from None
 
 def typed_table(
     table:pa.Table, # rows in plain types
