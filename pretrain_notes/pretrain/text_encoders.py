@@ -34,7 +34,7 @@ def _t5(d, w, n, p): return dict(num_layers=d, num_decoder_layers=d, d_model=w, 
     d_ff=4 * w, dropout_rate=p)
 _fields = dict(bert=_bert, modernbert=_modernbert, gpt2=_gpt2, llama=_llama, t5=_t5)
 
-# %% ../../nbs/355_pretrain.text_encoders.ipynb #ca03a0ed
+# %% ../../nbs/355_pretrain.text_encoders.ipynb #c54b9c84
 def text_config(
     kind:str='bert', # 'bert', 'modernbert', 'gpt2', 'llama' or 't5'
     tokenizer=None, # a tokenizer of `transformers`: it says the size of the vocabulary and its special tokens
@@ -49,8 +49,8 @@ def text_config(
     if size not in text_sizes: raise DataError(f'{size!r} is no size' + did_you_mean(size, text_sizes))
     special = {f'{n}_token_id': getattr(tokenizer, f'{n}_token_id', None) for n in ('pad', 'bos', 'eos', 'cls', 'sep')}
     if tokenizer is not None: kw = dict(vocab_size=len(tokenizer)) | kw
-    if kind == 't5': kw = dict(decoder_start_token_id=special['pad_token_id']) | kw
-    return AutoConfig.for_model(kind, **_fields[kind](*text_sizes[size], max_length, dropout) | special | kw)
+    spread = dict(decoder_start_token_id=special['pad_token_id']) if kind == 't5' else dict(initializer_range=.02 * (768 / text_sizes[size][1])**.5)
+    return AutoConfig.for_model(kind, **_fields[kind](*text_sizes[size], max_length, dropout) | special | spread | kw)
 
 # %% ../../nbs/355_pretrain.text_encoders.ipynb #c378b676
 class TextEncoder(nn.Module):
