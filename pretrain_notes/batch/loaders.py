@@ -7,7 +7,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.loaders.html.md"""
 # %% auto #0
 __all__ = ['loader_makers', 'random_affine', 'warp', 'Augment', 'ImageData', 'ImageTensors', 'renumbering', 'unlabeled_message',
            'BytesDL', 'TensorDL', 'PerView', 'per_view', 'parts_of', 'channel_stats', 'batch_pipeline', 'SampleRow',
-           'as_samples', 'with_target', 'labels_wanted', 'SampleLoaders', 'tensor_dataloaders', 'ItemDL']
+           'as_samples', 'with_target', 'labels_wanted', 'loader_maker', 'SampleLoaders', 'tensor_dataloaders',
+           'ItemDL']
 
 # %% ../../nbs/070_batch.loaders.ipynb #82ae23e2
 import math, sys
@@ -489,7 +490,7 @@ def dataloaders(self:Samples,
     **kw # for the loaders: `num_workers`, ...; for texts what `text_dataloaders` takes
 )->DataLoaders: # train and valid
     "fastai `DataLoaders`: in memory, or item by item where `item_tfms` are given"
-    if tokenizer is not None: return _of_kind('text')(self, tokenizer, bs=bs, label=label, device=device, seed=seed, **kw)
+    if tokenizer is not None: return loader_maker('text')(self, tokenizer, bs=bs, label=label, device=device, seed=seed, **kw)
     if self.media == 'text': raise DataError('texts need a tokenizer: dataloaders(tokenizer=...), see `train_tokenizer` and `load_tokenizer`')
     if self.media != 'image': raise DataError(f'these samples hold {self.media or "a table"}, and only images and texts are loaded')
     if bs < 1 or views < 1: raise DataError(f'bs={bs} and views={views} must be at least 1')
@@ -502,7 +503,9 @@ def dataloaders(self:Samples,
     make, train, valid = _made_alike(partial(ImageTensors.from_samples, label=label and 'label', size=size, views=views), train, valid, mode)
     return tensor_dataloaders(train, valid, bs, augment, batch_tfms, device, partial(_made, make, label))
 
-def _of_kind(kind):
+def loader_maker(
+    kind:str # 'text' or 'text stream'
+): # the function
     "What makes the loaders of a kind of samples"
     if kind not in loader_makers: raise DataError(f'loaders of {kind} come with pretrain_notes.text.all: import it first')
     return loader_makers[kind]
