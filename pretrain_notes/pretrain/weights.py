@@ -221,10 +221,13 @@ def _encoder_in(model):
     if isinstance(e := getattr(model, 'encoder', None), nn.Module): return e
     raise DataError(f'a {type(model).__name__} has no encoder: give the module that turns images into features')
 
+def _told(encoder):
+    "What the pretrained part of an encoder says of its weights; {} where it says nothing"
+    return next((a for m in encoder.modules() if isinstance(a := getattr(m, 'about', None), dict) and a.get('name')), {})
+
 def _origin(encoder):
-    "What the pretrained part of an encoder says of its weights, for the card"
-    told = (a for m in encoder.modules() if isinstance(a := getattr(m, 'about', None), dict) and a.get('name'))
-    if not (a := next(told, None)): return {}
+    "The same, for the card"
+    if not (a := _told(encoder)): return {}
     return {'started from': f'{a["name"]}, {a.get("trained_on", "training data not stated")}; license of these weights: {a.get("license", "not stated")}',
             'note on that license': a.get('note')}
 
@@ -248,6 +251,7 @@ def save_encoder(
     encoder = unwrapped(checked_encoder(encoder))
     folder, recipe = Path(folder), _recipe_of(encoder)
     config = _config(recipe, encoder, dls)
+    if a := _told(encoder): config['pretrain_notes'] |= dict(weights=a['name'], license_of_weights=a.get('license'))    # `check` reads it
     card = _card(recipe, encoder, config, dict(objective=objective, epochs=epochs) | _origin(encoder), data, probes, license)
     write_tensors(folder/'model.safetensors', encoder.state_dict())
     write_json(folder/'config.json', config)
