@@ -115,6 +115,44 @@ def _groceries():
     if not have_data('grocery'): raise DataError('the set grocery was not found: put it where PRETRAIN_NOTES_DATA points to')
     return load_samples('grocery')
 
+# %% ../../nbs/845_bench.transfer.ipynb #a8450023
+def _way(dls, test_dl, encoder, seed, steps, alphas):
+    "Accuracy at each share of the way from the fitted head to the end of the training, in points"
+    from fastai.torch_core import set_seed
+    from pretrain_notes.parts import draw_labels
+    from pretrain_notes.transfer.recipes import NoValidation, encoder_learner, few_labels, fit_head, label_classes
+    from pretrain_notes.transfer.tuning import FrozenNorm, blend, weights_of
+    set_seed(seed)
+    learn = encoder_learner(few_labels(dls, draw_labels(label_classes(dls), 200, seed)), encoder, cbs=[NoValidation(), FrozenNorm()])
+    start, scores = weights_of(fit_head(learn).model), {}
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(max(1, round(steps / len(learn.dls.train))), slice(1e-4, 1e-3))      # as head_then_all does
+        learn.remove_cb(NoValidation)
+        end = weights_of(learn.model)
+        for a in alphas:
+            learn.model.load_state_dict(end)
+            blend(learn.model, start, a)
+            scores[a] = 100 * learn.validate(dl=test_dl)[1]
+    return scores
+
+@benchmark('blend')
+def _bench_blend(b, repeats=8, size=64, steps=40, alphas=(0, .25, .5, 1)):
+    "How far from the fitted head the default recipe should end, on Fashion-MNIST and MNIST; `repeats` draws of 200 labels"
+    import pandas as pd
+    from pretrain_notes.datasets import load_samples
+    from pretrain_notes.transfer.pretrained import pretrained
+    encoder, rng = pretrained('efficientnet_lite0'), np.random.default_rng(0)
+    with one_thread():
+        for name in ('fashion_mnist', 'mnist'):
+            if not have_data(name): raise DataError(f'the set {name} was not found: put it where PRETRAIN_NOTES_DATA points to')
+            rows = rng.permutation(60_000)[:900]
+            dls, test_dl = _photo_loaders(load_samples(name, split='train')[np.sort(rows)].split(valid=.1, test=.4, seed=0), size)
+            t = pd.DataFrame([_way(dls, test_dl, encoder, s, steps, alphas) for s in progress(range(repeats), name)])
+            for a in alphas[1:]:
+                gain = t[a] - t[0]
+                b.row(f'{name}: accuracy at alpha {a}, points', t[a], t[0], 'the fitted head', '')
+                b.notes.append(f'{name}, alpha {a}: {gain.mean():+.1f} points in the mean of {repeats} draws, standard deviation {gain.std():.1f}, worst {gain.min():+.1f}.')
+
 # %% ../../nbs/845_bench.transfer.ipynb #a8450031
 def _vit(rank):
     "A small vision transformer with adapters of ours, and the same one with those of peft, from the same random numbers"
@@ -149,7 +187,6 @@ def _steps_of(models, x, y, steps, bs, lr=1e-3):
 @patch
 def _same_as_peft(self:BenchResult, ours, peft, names, x, y, steps, bs):
     "Bars of equal parameters, outputs, losses and merged weights, and the row of CPU seconds per step"
-    import torch
     from pretrain_notes.transfer.adapters import merge_adapters
     count = lambda m: sum(p.numel() for p in m.parameters() if p.requires_grad)
     far = lambda a, b: float((a - b).abs().max())
