@@ -22,7 +22,7 @@ from fastai.torch_core import TensorBase, TensorCategory, TensorMultiCategory, T
 
 from ..base import DataError, DataWarning, plural
 from ..samples import Samples
-from .loaders import ImageData, SampleLoaders, labels_wanted, loader_makers, parts_of, renumbering, unlabeled_message, with_target
+from .loaders import ImageData, label_matrix, labels_wanted, loader_makers, parts_of, renumbering, SampleLoaders, several_labels, unlabeled_message, unlabeled_rows, with_target
 from .tokenizers import load_tokenizer, marked_text, texts_of, token_table, train_tokenizer
 
 # %% ../../nbs/085_batch.tokens.ipynb #aa7660b6
@@ -177,26 +177,14 @@ class Tokenized:
         return TextData(*_joined([o if len(o) <= self.room else o[:n] + self.after for o in docs]), self.tokenizer, y, vocab, cut=cut)
 
 # %% ../../nbs/085_batch.tokens.ipynb #5fe18229
-def _several(samples, label):
-    "Whether a column of labels has a list of classes in each row"
-    import pyarrow as pa
-    return label in samples.columns and pa.types.is_nested(samples[label].type)
-
 def _targets(samples, label):
     "(targets, class names) of a column of labels: one class per row, or a list of classes"
     if label is None: return torch.arange(len(samples)), None
-    if not _several(samples, label):
-        samples = with_target(samples, label)
-        missing = int((samples.labels < 0).sum())
-        if missing: raise DataError(unlabeled_message(missing))
-        return torch.from_numpy(samples.labels.copy()), samples.vocab
-    rows, names = samples[label].to_pylist(), getattr(getattr(samples.features[label], 'feature', None), 'names', None)
-    if any(r is None for r in rows): raise DataError(unlabeled_message(sum(r is None for r in rows)))
-    vocab = list(names or sorted({v for r in rows for v in r}))
-    codes = {v: i for i, v in enumerate(vocab)} | ({i: i for i in range(len(vocab))} if names else {})
-    y = torch.zeros(len(rows), len(vocab))
-    for i, r in enumerate(rows): y[i, [codes[v] for v in r]] = 1
-    return y, vocab
+    samples, column = with_target(samples, label)
+    if missing := unlabeled_rows(samples, column): raise DataError(unlabeled_message(missing))
+    y, vocab = label_matrix(samples, column) if several_labels(samples, column) else (samples.labels.copy(), samples.vocab)
+    return torch.from_numpy(y), vocab
+
 
 # %% ../../nbs/085_batch.tokens.ipynb #f94e77b3
 @patch(cls_method=True)
@@ -378,15 +366,10 @@ def text_dataloaders(
 loader_makers['text'] = text_dataloaders
 
 # %% ../../nbs/085_batch.tokens.ipynb #c06f6599
-def _wanted(samples, label, with_labels):
-    "Whether new texts get targets"
-    if label is None or not _several(samples, label): return label is None or labels_wanted(samples, label, with_labels)
-    return with_labels or with_labels is None and not samples[label].null_count
-
 def _made(tokenizer, label, max_length, packed, items, with_labels=None):
     "`TextData` of new texts, tokenized as those for training"
     s = as_texts(items)
-    wanted = _wanted(s, label, with_labels)
+    wanted = label is None or labels_wanted(s, label, with_labels)
     ds = TextData.from_samples(s, tokenizer, label if wanted else None, max_length, packed)
     if not wanted: ds.y = None
     _say_cut([ds], row_length(tokenizer, max_length), packed)

@@ -8,20 +8,20 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/bench.language.html.md"""
 __all__ = []
 
 # %% ../../nbs/850_bench.language.ipynb #c5390eb0
-import math, time
+import time
 from functools import partial
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..base import DataError, progress
-from .core import BenchResult, benchmark, gflops, have_data, one_thread
+from .core import benchmark, gflops, have_data, one_thread
 
 # %% ../../nbs/850_bench.language.ipynb #c51d0a86
 def _causal_rows(steps, bs=16, room=64):
     "(a tokenizer with 1,024 tokens, loader of Shakespeare in full rows in a fixed order, their number of tokens)"
-    from pretrain_notes.batch.tokens import TextData, TextDL, train_tokenizer
+    from pretrain_notes.batch.tokens import TextData, TextDL
+    from pretrain_notes.batch.tokenizers import train_tokenizer
     from pretrain_notes.datasets import load_samples
     from pretrain_notes.samples import Samples
     if not have_data('tinyshakespeare'): raise DataError('the set tinyshakespeare was not found: put it where PRETRAIN_NOTES_DATA points to')
@@ -110,7 +110,7 @@ def _bench_lm(b, repeats=5, steps=30, lr=3e-3):
 # %% ../../nbs/850_bench.language.ipynb #cb392aaa
 def _masked_rows(n_rows):
     "(tokenizer with 8,192 tokens, loaders of rt_polarity)"
-    from pretrain_notes.batch.tokens import train_tokenizer
+    from pretrain_notes.batch.tokenizers import train_tokenizer
     from pretrain_notes.datasets import load_samples
     if not have_data('rt_polarity'): raise DataError('the set rt_polarity was not found: put it where PRETRAIN_NOTES_DATA points to')
     s = load_samples('rt_polarity').drop('label')
@@ -179,7 +179,7 @@ def _byte_network(data, held, seconds, size='tiny', lr=4e-3, bs=16, room=256):
     "(a causal language model over bytes, trained for some CPU seconds; bytes it has read)"
     from fastai.callback.core import Callback, CancelFitException
     from fastai.torch_core import set_seed
-    from pretrain_notes.batch.tokens import train_tokenizer
+    from pretrain_notes.batch.tokenizers import train_tokenizer
     from pretrain_notes.pretrain.language import CausalLM
     from pretrain_notes.pretrain.objective import pretrain_learner
     from pretrain_notes.pretrain.text_encoders import text_encoder
