@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.tokens.html.md"""
 # %% auto #0
 __all__ = ['TokenBatch', 'TextData', 'Tokenized', 'row_length', 'best_fit', 'TextDL', 'by_length', 'text_dataloaders', 'as_texts']
 
-# %% ../../nbs/085_batch.tokens.ipynb #d22402b1
+# %% ../../nbs/085_batch.tokens.ipynb #1681d86c
 import warnings
 from functools import partial
 from types import MethodType
@@ -18,7 +18,7 @@ from fastcore.all import patch, store_attr
 from fastai.data.core import TfmdDL
 from fastai.data.transforms import CategoryMap
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
-from fastai.torch_core import TensorBase, TensorCategory, TensorMultiCategory, TitledStr, default_device
+from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledStr, default_device
 
 from ..base import DataError, DataWarning, plural
 from ..samples import Samples
@@ -29,8 +29,8 @@ from .tokenizers import load_tokenizer, marked_text, texts_of, token_table, trai
 _planes = {2: ('input_ids', 'attention_mask'), 3: ('input_ids', 'attention_mask', 'token_type_ids'),
            4: ('input_ids', 'attention_mask', 'position_ids', 'segment_ids')}
 
-# %% ../../nbs/085_batch.tokens.ipynb #01271585
-class TokenBatch(TensorBase):
+# %% ../../nbs/085_batch.tokens.ipynb #80152ea6
+class TokenBatch(torch.Tensor):
     "A batch of token rows, used like a dict: `xb['input_ids']` is (n, l), and `model(**xb)` works. As a tensor it is (n, parts, l)"
     def __new__(cls,
         x=None, # an integer tensor (n, parts, l); None: the parts are given by name
@@ -40,7 +40,7 @@ class TokenBatch(TensorBase):
             names = _planes.get(len(parts), ())
             if set(names) != set(parts): raise DataError(f'a batch of tokens has input_ids and attention_mask, not {", ".join(parts)}')
             x = torch.stack([parts[k] for k in names], -2)
-        return super().__new__(cls, x)
+        return torch.Tensor.as_subclass(torch.as_tensor(x), cls)
     def keys(self): return _planes[self.shape[-2]]
     def items(self): return [(k, self[k]) for k in self.keys()]
     def __contains__(self, k): return k in self.keys()
@@ -149,7 +149,7 @@ def _ends(tokenizer):
     k = next((i for i in range(len(full) - len(bare) + 1) if full[i:i + len(bare)] == bare), 0)
     return full[:k], full[k + len(bare):]
 
-# %% ../../nbs/085_batch.tokens.ipynb #e4504206
+# %% ../../nbs/085_batch.tokens.ipynb #78f9179c
 class Tokenized:
     "Texts to rows of tokens, none longer than `room`"
     def __init__(self,
@@ -171,10 +171,18 @@ class Tokenized:
         return [self.before + (o or self.lone) + self.after for o in _tokens(texts, self.tokenizer, special=False)]
 
     def __call__(self, texts, y=None, vocab=None):
-        docs, n = self.documents(texts), self.room - len(self.after)
+        docs, n = self.documents(texts) if self.packed else self._heads(texts), self.room - len(self.after)
         cut = sum(len(o) > self.room for o in docs)
         if self.packed: return self.pack(docs, cut)
         return TextData(*_joined([o if len(o) <= self.room else o[:n] + self.after for o in docs]), self.tokenizer, y, vocab, cut=cut)
+
+    def _heads(self, texts):
+        "As `documents`, but of a text that is much longer than a row no more than the beginning is looked at"
+        most = 100 * self.room
+        docs = self.documents([t[:most] for t in texts])
+        for i, t in enumerate(texts):
+            if len(t) > most and len(docs[i]) <= self.room: docs[i], = self.documents([t])
+        return docs
 
 # %% ../../nbs/085_batch.tokens.ipynb #5fe18229
 def _several(samples, label):
