@@ -66,7 +66,7 @@ def _word_pieces(texts, names, vocab_size, lowercase):
     t.add_special_tokens(list(names))
     return t
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #d0efd22d
+# %% ../../nbs/083_batch.tokenizers.ipynb #e4f7bae1
 def train_tokenizer(
     texts, # `Samples` with a column `text`, or an iterable of texts; a long document is one text
     kind:str='bpe', # 'bpe', 'unigram' or 'bytes' (all three on bytes: they know every text), or 'wordpiece' (BERT's, with [UNK])
@@ -85,6 +85,7 @@ def train_tokenizer(
     t.post_processor = TemplateProcessing(single=f'{cls} $A {sep}', pair=f'{cls} $A {sep} $B:1 {sep}:1', special_tokens=ends)
     return _wrapped(t, pad_token=pad, unk_token=unk, cls_token=cls, bos_token=cls, sep_token=sep, eos_token=sep, mask_token=mask)
 
+# %% ../../nbs/083_batch.tokenizers.ipynb #a8a8ce4c
 def _wrapped(t, **names):
     "A tokenizer of the package `tokenizers` as `transformers` uses it"
     from transformers import PreTrainedTokenizerFast
@@ -169,7 +170,7 @@ def pieces(
         at += len(text)
     return whole
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #053622df
+# %% ../../nbs/083_batch.tokenizers.ipynb #1c567de0
 _style = markup.css('''.pn-tok{line-height:1.9;white-space:pre-wrap;overflow-wrap:anywhere}.pn-tok span{padding:1px 0}.pn-tok .a{background:#1f77b422}
 .pn-tok .b{background:#1f77b444}.pn-tok .s{color:#888;font-size:80%}.pn-tok .h{background:#ff7f0e66;font-weight:600}.pn-tok .d{color:#d62728;font-weight:600}''')
 
@@ -177,7 +178,8 @@ def _span(text, places, k, special, hidden, targets, tokenizer):
     "One piece of a text: a special token in gray; what a model has to say in orange, with the target where it is known"
     if not any(hidden[p] for p in places): return markup.Span(text, cls='s' if special else 'ab'[k % 2])
     right = tokenizer.decode([int(targets[p]) for p in places if targets[p] >= 0]) if targets is not None else text
-    return markup.Span(right if right.strip() == text.strip() else f'{text.strip()}→{right.strip()}', cls='h', title=text)
+    right = right.strip().removeprefix('##')
+    return markup.Span(right if right == text.strip() else f'{text.strip()}→{right}', cls='h', title=text)
 
 # %% ../../nbs/083_batch.tokenizers.ipynb #fc147bab
 def marked_text(
