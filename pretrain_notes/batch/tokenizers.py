@@ -170,7 +170,7 @@ def pieces(
         at += len(text)
     return whole
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #1c567de0
+# %% ../../nbs/083_batch.tokenizers.ipynb #27112cc1
 _style = markup.css('''.pn-tok{line-height:1.9;white-space:pre-wrap;overflow-wrap:anywhere}.pn-tok span{padding:1px 0}.pn-tok .a{background:#1f77b422}
 .pn-tok .b{background:#1f77b444}.pn-tok .s{color:#888;font-size:80%}.pn-tok .h{background:#ff7f0e66;font-weight:600}.pn-tok .d{color:#d62728;font-weight:600}''')
 
@@ -179,7 +179,8 @@ def _span(text, places, k, special, hidden, targets, tokenizer):
     if not any(hidden[p] for p in places): return markup.Span(text, cls='s' if special else 'ab'[k % 2])
     right = tokenizer.decode([int(targets[p]) for p in places if targets[p] >= 0]) if targets is not None else text
     right = right.strip().removeprefix('##')
-    return markup.Span(right if right == text.strip() else f'{text.strip()}→{right}', cls='h', title=text)
+    space = text[:len(text) - len(text.lstrip())]
+    return markup.Span(space, markup.Span(right if right == text.strip() else f'{text.strip()}→{right}', cls='h', title=text))
 
 # %% ../../nbs/083_batch.tokenizers.ipynb #fc147bab
 def marked_text(
