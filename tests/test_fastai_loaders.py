@@ -61,15 +61,15 @@ def same_text(dls, x, s): assert x == WORDS.decode(WORDS(s['text'][0].as_py())['
 def text(s, i): return s[i]['text']
 WORDS = train_tokenizer(sample_texts(), 'wordpiece', 2000, lowercase=True)
 
-Kind = namedtuple('Kind', 'data dls net augment one forms same epochs')      # forms: functions of a row that give what `predict` takes
+Kind = namedtuple('Kind', 'data dls net augment one forms same epochs right')      # forms: functions of a row that give what `predict` takes
 def row(s, i): return s[i]
 def picture(s, i): return s.image(i)
 def array(s, i): return np.asarray(s.image(i))
 def tensor(s, i): return torch.from_numpy(np.array(s.image(i)))[None]
 def file(s, i): return s[i]['image']['bytes']
-images = dict(data=samples, net=net, augment=lambda: Augment(rotate=40), one=Augment, forms=[row, picture, array, tensor, file], same=same_picture, epochs=4)
+images = dict(data=samples, net=net, augment=lambda: Augment(rotate=40), one=Augment, forms=[row, picture, array, tensor, file], same=same_picture, epochs=4, right=.7)
 KINDS = dict(memory=Kind(dls=in_memory, **images), stream=Kind(dls=streamed, **images), items=Kind(dls=item_by_item, **images),
-             text=Kind(text_samples, of_words, word_net, None, None, [row, text], same_text, 12))
+             text=Kind(text_samples, of_words, word_net, None, None, [row, text], same_text, 30, .5))
 
 @pytest.fixture(params=list(KINDS), scope='module')
 def kind(request): return KINDS[request.param]
@@ -127,11 +127,11 @@ def test_no_loss_without_labels(kind, data):
     with pytest.raises(AssertionError, match='Could not infer loss'): Learner(kind.dls(data, label=None), nn.Flatten())
 
 # ---------------------------------------------------------------- predictions
-def test_get_preds(learn, data):
+def test_get_preds(kind, learn, data):
     p, y, loss = learn.get_preds(with_loss=True)
     assert torch.equal(plain(y), y_of(part(data, 'valid'))) and torch.allclose(p.sum(1), torch.ones(len(p)))
     assert torch.allclose(plain(loss), -p.gather(1, plain(y)[:, None])[:, 0].log(), atol=1e-4)
-    assert (p.argmax(1) == y).float().mean() > .7
+    assert (p.argmax(1) == y).float().mean() > kind.right
     x, p2, y, decoded = learn.get_preds(with_input=True, with_decoded=True)
     assert torch.allclose(p, p2) and torch.equal(plain(decoded), p.argmax(1))
     rows = [o for b in learn.dls.valid.new() for o in plain(b[0])]
@@ -193,7 +193,7 @@ def test_export(kind, learn, data, tmp_path):
     "A loaded learner predicts the same, knows its classes, and its file holds no data."
     s = part(data, 'test')[:20]
     learn.export(tmp_path/'learner.pkl')
-    assert (tmp_path/'learner.pkl').stat().st_size < 500_000 - 400_000 * (kind.augment is not None)            # a tokenizer is part of what is needed
+    assert (tmp_path/'learner.pkl').stat().st_size < 1_000_000 - 900_000 * (kind.augment is not None)            # a tokenizer is part of what is needed
     again = load_learner(tmp_path/'learner.pkl')
     with again.no_bar(), again.no_logging():
         assert list(again.dls.vocab) == data.vocab and len(again.dls.valid_ds) == 0
