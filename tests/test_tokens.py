@@ -282,11 +282,13 @@ def test_documents_do_not_see_each_other(packed, tok, name, attention):
     assert torch.allclose(a[0][seg[0] == 2], alone, atol=1e-5)
 
 def test_model_inputs(packed):
-    xb = packed.one_batch()[0]
+    xb = next(o for (o, *_) in packed.train if int(o['segment_ids'].max()) > 1)
     m = document_mask(xb, causal=True, dtype=torch.bfloat16)
     assert m.dtype == torch.bfloat16 and m.shape == (len(xb), 1, xb.shape[-1], xb.shape[-1]) and (m[:, 0].float().tril() == 0).any() and (m[:, 0].triu(1) < 0).all() == (m[:, 0].triu(1) != 0).all()
     bare = TokenBatch(input_ids=xb['input_ids'], attention_mask=xb['attention_mask'])
     assert set(model_inputs(bare)) == {'input_ids', 'attention_mask'} and set(model_inputs(xb)) == {'input_ids', 'attention_mask', 'position_ids'}
+    one = TokenBatch(**{k: v[:, :3] if k != 'segment_ids' else torch.ones_like(v[:, :3]) for k, v in xb.items()})
+    assert set(model_inputs(one)) == {'input_ids', 'attention_mask'}                      # a document a row needs no mask of its own
 
 # ---------------------------------------------------------------- streams
 @pytest.fixture(scope='module')

@@ -174,8 +174,8 @@ def _bench_mlm(b, repeats=3, n_rows=1500, lr=2e-3):
     b.at_most('tokens with padding over real tokens, rows of a batch of similar length', padded, 1.05)
     b.notes.append(f'{n_rows} sentences, one pass, batches of 32, vocabulary 8,192; losses: ' + ', '.join(f'{k} {np.mean(v):.3f}' for k, v in loss.items()) + '.')
 
-# %% ../../nbs/850_bench.language.ipynb #cdd4f36b
-def _byte_network(data, held, seconds, size='tiny', lr=4e-3, bs=16, room=256):
+# %% ../../nbs/850_bench.language.ipynb #ccf7edda
+def _byte_network(data, held, seconds, size='nano', lr=1e-2, bs=16, room=128):
     "(a causal language model over bytes, trained for some CPU seconds; bytes it has read)"
     from fastai.callback.core import Callback, CancelFitException
     from fastai.torch_core import set_seed
