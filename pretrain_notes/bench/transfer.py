@@ -135,6 +135,7 @@ def _way(dls, test_dl, encoder, seed, steps, alphas):
             scores[a] = 100 * learn.validate(dl=test_dl)[1]
     return scores
 
+# %% ../../nbs/845_bench.transfer.ipynb #a8450026
 @benchmark('blend')
 def _bench_blend(b, repeats=8, size=64, steps=40, alphas=(0, .25, .5, 1)):
     "How far from the fitted head the default recipe should end, on Fashion-MNIST and MNIST; `repeats` draws of 200 labels"
@@ -169,6 +170,7 @@ def _vit(rank):
         for n in names: peft.get_submodule(f'base_model.model.{n}').lora_A['default'].weight.copy_(ours.get_submodule(n).parametrizations.weight[0].a)
     return ours, peft, names
 
+# %% ../../nbs/845_bench.transfer.ipynb #a8450035
 def _steps_of(models, x, y, steps, bs, lr=1e-3):
     "(losses, CPU seconds) of training both models in turn on the same batches; each (models, steps)"
     import torch
@@ -202,6 +204,7 @@ def _same_as_peft(self:BenchResult, ours, peft, names, x, y, steps, bs):
     self.at_most(f'{what}: outputs before and after merging, largest difference', far(out(a), trained), 1e-5)
     self.row(f'{what}: CPU seconds per step', *seconds[:, 3:], 'peft')
 
+# %% ../../nbs/845_bench.transfer.ipynb #a8450036
 @benchmark('adapters', peers=['peft'])
 def _bench_adapters(b, repeats=60, rank=4):
     "Low-rank adapters of the linear layers of a small vision transformer on digits, against peft; `repeats` steps"

@@ -260,6 +260,7 @@ def rank_encoders(
         r.finals.cost = r.cost
     return r
 
+# %% ../../nbs/420_transfer.select.ipynb #b4200223
 def _round(arms, dls, samples, folds, heads, within, cache):
     "Scores and costs of encoders on the same rows"
     import pandas as pd
