@@ -85,7 +85,7 @@ def _windows(self:TextStreamDL, rng):
     if not n: raise DataError(f'none of {plural(len(self.dataset), "row")} holds a text')
     if held: yield held
 
-# %% ../../nbs/092_batch.text_stream.ipynb #b5bac095
+# %% ../../nbs/092_batch.text_stream.ipynb #ea0755f1
 @patch
 def _batches(self:TextStreamDL, rng):
     "Batches on the CPU: a window of texts is tokenized, packed or sorted, and cut into batches"
@@ -100,6 +100,7 @@ def _batches(self:TextStreamDL, rng):
         if self.packed: rest = [d for r in at[full:].tolist() for d in ds.documents(r)]
     if rest and not self.drop_last: ds = self.tokenized.pack(rest); yield ds.batch(torch.arange(len(ds)), multiple)
 
+# %% ../../nbs/092_batch.text_stream.ipynb #e90788e9
 @patch
 def __len__(self:TextStreamDL):
     if not self.packed: return super(TextStreamDL, self).__len__()
