@@ -21,11 +21,11 @@ from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat
 from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledStr, default_device
 
 from ..base import DataError, DataWarning, plural
-from ..markup import to_html
 from ..samples import Samples
 from .loaders import (ImageData, label_matrix, labels_wanted, loader_makers, parts_of, renumbering, SampleLoaders,
     several_labels, unlabeled_message, unlabeled_rows, with_target)
 from .tokenizers import load_tokenizer, marked_text, texts_of, token_table, train_tokenizer
+from ..markup import to_html
 
 # %% ../../nbs/085_batch.tokens.ipynb #aa7660b6
 _planes = {2: ('input_ids', 'attention_mask'), 3: ('input_ids', 'attention_mask', 'token_type_ids'),
@@ -97,7 +97,7 @@ def batch(self:TextData,
     xb = torch.stack(parts, 1).as_subclass(TokenBatch)
     return (xb,) if self.y is None else (xb, self.y[rows.to(self.y.device)])
 
-# %% ../../nbs/085_batch.tokens.ipynb #9517d940
+# %% ../../nbs/085_batch.tokens.ipynb #71f6d32e
 @patch
 def subset(self:TextData,
     rows # list of row numbers
@@ -112,15 +112,6 @@ def subset(self:TextData,
         doc = torch.searchsorted(self.docs, at, right=True)
         docs = (torch.diff(doc, prepend=torch.tensor([-1])) != 0).nonzero()[:, 0]
     return TextData(self.x[at], starts, self.tokenizer, None if self.y is None else self.y[rows], self.vocab, docs, self.cut)
-
-@patch
-def documents(self:TextData,
-    row:int # number of a packed row
-)->list: # for each of its documents the token ids
-    "What was packed into a row"
-    a, b = self.starts[row], self.starts[row + 1]
-    docs = self.docs.cpu()
-    return [self.x[i:j].tolist() for i, j in (lambda at: zip(at, [*at[1:], int(b)]))(docs[(docs >= a) & (docs < b)].tolist())]
 
 @patch
 def decode(self:TextData,
@@ -222,7 +213,7 @@ def _joined(rows):
     flat = np.fromiter((i for r in rows for i in r), np.int32, int(lens.sum()))
     return torch.from_numpy(flat), torch.from_numpy(np.concatenate([[0], lens.cumsum()]))
 
-# %% ../../nbs/085_batch.tokens.ipynb #51ac220c
+# %% ../../nbs/085_batch.tokens.ipynb #6a1a37d8
 def best_fit(
     lens, # lengths, none above `room`
     room:int # what a row can hold
@@ -239,6 +230,7 @@ def best_fit(
         if r > n: left[r - n].append(k); open_[r - n] = True
     return rows
 
+# %% ../../nbs/085_batch.tokens.ipynb #0fc5c195
 @patch
 def pack(self:Tokenized,
     docs, # the token ids of each document
@@ -250,6 +242,16 @@ def pack(self:Tokenized,
     starts = np.cumsum([0] + [len(parts[i]) for r in rows for i in r])[:-1]
     flat = [[t for i in r for t in parts[i]] for r in rows]
     return TextData(*_joined(flat), self.tokenizer, torch.arange(len(rows)), None, torch.from_numpy(starts), cut)
+
+# %% ../../nbs/085_batch.tokens.ipynb #ee6318ab
+@patch
+def documents(self:TextData,
+    row:int # number of a packed row
+)->list: # for each of its documents the token ids
+    "What was packed into a row"
+    a, b = self.starts[row], self.starts[row + 1]
+    docs = self.docs.cpu()
+    return [self.x[i:j].tolist() for i, j in (lambda at: zip(at, [*at[1:], int(b)]))(docs[(docs >= a) & (docs < b)].tolist())]
 
 # %% ../../nbs/085_batch.tokens.ipynb #c05f4ea8
 def by_length(
@@ -320,7 +322,7 @@ def to(self:TextData,
     if self.docs is not None: self.docs = self.docs.to(device)
     if self.y is not None: self.y = self.y.to(device)
 
-# %% ../../nbs/085_batch.tokens.ipynb #86d366a1
+# %% ../../nbs/085_batch.tokens.ipynb #ef0578ea
 def _renumbered(ds, vocab):
     "The data set with its classes numbered as in `vocab`"
     codes = None if ds.y is None else renumbering(ds.vocab, vocab)
@@ -329,6 +331,7 @@ def _renumbered(ds, vocab):
     else: y = ds.y.new_zeros(len(ds.y), len(vocab)); y[:, codes] = ds.y
     return TextData(ds.x, ds.starts, ds.tokenizer, y, vocab, ds.docs, ds.cut)
 
+# %% ../../nbs/085_batch.tokens.ipynb #1a6a17d3
 @patch
 def new(self:TextDL,
     dataset=None, # what to load instead: a data set of ours or `Samples`; None: the same
@@ -376,7 +379,7 @@ def text_dataloaders(
 
 loader_makers['text'] = text_dataloaders
 
-# %% ../../nbs/085_batch.tokens.ipynb #c06f6599
+# %% ../../nbs/085_batch.tokens.ipynb #52f87ba5
 def _made(tokenizer, label, max_length, packed, items, with_labels=None):
     "`TextData` of new texts, tokenized as those for training"
     s = as_texts(items)
@@ -386,6 +389,7 @@ def _made(tokenizer, label, max_length, packed, items, with_labels=None):
     _say_cut([ds], row_length(tokenizer, max_length), packed)
     return ds
 
+# %% ../../nbs/085_batch.tokens.ipynb #bbfcaeb5
 def _say_cut(parts, room, packed):
     "Tell how many texts did not fit"
     cut, n = sum(d.cut for d in parts), sum(map(len, parts))
@@ -402,7 +406,7 @@ def as_texts(
     if bad is not None: raise DataError(f'{type(bad.get("text")).__name__} is no text: give texts, or rows with `text`')
     return Samples.from_rows([dict(text=o['text']) for o in rows])
 
-# %% ../../nbs/085_batch.tokens.ipynb #f67a8874
+# %% ../../nbs/085_batch.tokens.ipynb #f7585da0
 @patch
 def table_of(self:TextDL,
     b, # a batch: a `TokenBatch`, and targets where there are some
@@ -421,6 +425,7 @@ def table_of(self:TextDL,
         rows.append([text, *(self.dataset.named(y[i].cpu()) for y in (*b[1:2], *([] if predicted is None else [predicted])))])
     return token_table(rows, ['text', *['target'] * (len(b) > 1), *['predicted'] * (predicted is not None)])
 
+# %% ../../nbs/085_batch.tokens.ipynb #44c01413
 @patch
 def show_batch(self:TextDL,
     b=None, # a batch; None: the first one
