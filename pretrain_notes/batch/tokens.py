@@ -7,8 +7,8 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.tokens.html.md"""
 # %% auto #0
 __all__ = ['TokenBatch', 'TextData', 'Tokenized', 'row_length', 'best_fit', 'by_length', 'TextDL', 'text_dataloaders', 'as_texts']
 
-# %% ../../nbs/085_batch.tokens.ipynb #1681d86c
-import warnings
+# %% ../../nbs/085_batch.tokens.ipynb #15b7fc35
+import sys, warnings
 from functools import partial
 from types import MethodType
 
@@ -440,7 +440,7 @@ def table_of(self:TextDL,
         rows.append([text, *(self.dataset.named(y[i].cpu()) for y in (*b[1:2], *([] if predicted is None else [predicted])))])
     return token_table(rows, ['text', *['target'] * (len(b) > 1), *['predicted'] * (predicted is not None)])
 
-# %% ../../nbs/085_batch.tokens.ipynb #44c01413
+# %% ../../nbs/085_batch.tokens.ipynb #35b31369
 @patch
 def show_batch(self:TextDL,
     b=None, # a batch; None: the first one
@@ -453,7 +453,8 @@ def show_batch(self:TextDL,
     if b is None: b = self.one_batch()
     if unique: b = tuple(o[:1].repeat(max_n, *[1] * (o.ndim - 1)) for o in b)
     if not show: return self._pre_show_batch(b, max_n=max_n)
-    return _display(self.table_of(b, max_n, **kw))
+    if (notebook := _shows()): return notebook(self.table_of(b, max_n, **kw))
+    TfmdDL.show_batch(self, b, max_n)                                 # without IPython the texts are printed
 
 @patch
 def show_results(self:TextDL,
@@ -464,8 +465,7 @@ def show_results(self:TextDL,
 ):
     "Texts with their targets and what was predicted"
     out = out[0] if isinstance(out, (tuple, list)) else out
-    return _display(self.table_of(b, max_n, predicted=out))
+    if (notebook := _shows()): return notebook(self.table_of(b, max_n, predicted=out))
+    TfmdDL.show_results(self, b, (out,), max_n)
 
-def _display(o):
-    from IPython.display import display
-    display(o)
+def _shows(): return getattr(sys.modules.get('IPython.core.display_functions'), 'display', None)    # IPython is no dependency of ours
