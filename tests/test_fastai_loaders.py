@@ -69,7 +69,7 @@ def tensor(s, i): return torch.from_numpy(np.array(s.image(i)))[None]
 def file(s, i): return s[i]['image']['bytes']
 images = dict(data=samples, net=net, augment=lambda: Augment(rotate=40), one=Augment, forms=[row, picture, array, tensor, file], same=same_picture, epochs=4, right=.7)
 KINDS = dict(memory=Kind(dls=in_memory, **images), stream=Kind(dls=streamed, **images), items=Kind(dls=item_by_item, **images),
-             text=Kind(text_samples, of_words, word_net, None, None, [row, text], same_text, 30, .4))
+             text=Kind(text_samples, of_words, word_net, None, None, [row, text], same_text, 30, .35))
 
 @pytest.fixture(params=list(KINDS), scope='module')
 def kind(request): return KINDS[request.param]

@@ -17,6 +17,8 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.batch.tokenizers import *
     from pretrain_notes.batch.tokens import *
     from pretrain_notes.batch.packing import *
+    from pretrain_notes.batch.stream import stream_dataloaders
+    from pretrain_notes.batch.text_stream import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
