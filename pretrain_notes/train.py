@@ -103,7 +103,7 @@ def _network(folder, read, arch):
     "Stage 3: which network, of what size, from which weights"
     from pretrain_notes.transfer.pretrained import known_weights
     samples = Samples.load(read.folder/'samples')
-    there = next((n for n, w in known_weights.items() if w.where()), None)
+    there = next((n for n, w in known_weights.items() if w.modality == 'image' and w.where()), None)
     name = arch or there or 'small'
     net, license = _pretrained_network(name, samples) if name in known_weights else (_fresh_network(name, samples), None)
     return dict(network=net, weights=name if license else None, license=license, mode='L' if net['channels'] == 1 else 'RGB', side=net['size'],

@@ -19,6 +19,7 @@ from fastai.torch_core import set_seed
 
 from ..base import DataError, progress
 from ..batch.loaders import ImageTensors
+from ..batch.tokens import TokenBatch
 from ..markup import P, frame, look, to_html
 from .encoders import checked_encoder, evaluating
 from ..samples import Samples
@@ -46,7 +47,8 @@ def loader_features(
     with evaluating(checked_encoder(encoder).to(device or 'cpu')) as model:
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)     # weights may be kept in 16 bits
         for b in dl:
-            out.append(model(b[0].as_subclass(torch.Tensor).to(kind)).float().cpu())
+            x = b[0].as_subclass(torch.Tensor)                         # a batch of tokens stays one, and stays whole numbers
+            out.append(model(x if isinstance(x, TokenBatch) else x.to(kind)).float().cpu())
             have += len(out[-1])
             if n and have >= n: break
     return torch.cat(out)[:n].numpy()

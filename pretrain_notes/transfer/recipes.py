@@ -28,6 +28,7 @@ from fastai.torch_core import params, set_seed
 
 from ..base import DataError, digest
 from ..batch.loaders import ImageTensors
+from ..batch.tokens import TextData
 from ..pretrain.encoders import encoder_for, n_features, unwrapped
 from ..pretrain.objective import StopOnNaN
 from ..parts import draw_labels
@@ -112,6 +113,7 @@ def few_labels(
 def _only_rows(ds, rows, split_idx):
     "Some rows of a data set, augmented (0) or not (1)"
     if isinstance(ds, ImageTensors): new = ImageTensors(ds.x[rows], ds.y[rows], ds.vocab, ds.views); new.split_idx = split_idx; return new
+    if isinstance(ds, TextData): return ds.subset(rows)
     return type(ds)(tls=L(tl._new(tl._get(L(map(int, rows))), split_idx=split_idx) for tl in ds.tls), n_inp=ds.n_inp)
 
 # %% ../../nbs/405_transfer.recipes.ipynb #eb28bd4f
@@ -150,6 +152,7 @@ def features(
     cache=None # folder that keeps features; None: they are not kept
 )->np.ndarray: # float32 (n, features)
     "Features of the items of a loader, from disk where they were computed before"
+    if getattr(dl, 'by_size', False): dl = dl.new(dl.dataset)                # texts in the order of the samples, not by length
     if cache is None: return loader_features(encoder, dl, device)
     path = Path(cache)/f'{features_key(encoder, dl)}.safetensors'
     try: return read_tensors(path)[0]['features'].numpy()
