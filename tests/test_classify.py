@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pretrain_notes.classify import compare as classify, saving
-from pretrain_notes.classify.preflight import DataWarning, as_frame, preflight
+from pretrain_notes.base import DataWarning
+from pretrain_notes.classify.preflight import as_frame, preflight
 from pretrain_notes.classify.nets import LearnerClassifier
 from pretrain_notes.classify.saving import RowsClassifier, load_classifier, save_classifier
 from pretrain_notes.classify.compare import predictions_and_scores, classifiers, compare_classifiers

@@ -74,7 +74,7 @@ def _price(self:BenchResult, names, repeats):
 # %% ../../nbs/820_bench.classify.ipynb #8ccc75a5
 def _said(name):
     "(columns that leak, repeated rows) that are said before training, as warnings"
-    from pretrain_notes.classify.preflight import DataWarning
+    from pretrain_notes.base import DataWarning
     from pretrain_notes.classify.compare import compare_classifiers
     from pretrain_notes.datasets import load_samples
     from sklearn.base import BaseEstimator

@@ -19,7 +19,8 @@ from fastcore.basics import patch, store_attr
 from ..base import DataError, did_you_mean, names_as_text
 from ..markup import P, frame, look, to_html
 from ..stats import corrected_interval
-from .preflight import checked_rows, ClassRows, DataWarning, dense_if_needed, preparation, take_rows, takes_texts
+from .preflight import checked_rows, ClassRows, dense_if_needed, preparation, take_rows, takes_texts
+from ..base import DataWarning
 from .scores import calibration_scores, class_metrics, class_scores, fold_scores
 from ..workers import isolated, side_by_side
 

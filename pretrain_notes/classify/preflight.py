@@ -6,7 +6,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/classify.preflight.html.md
 
 # %% auto #0
 __all__ = ['preparation', 'word_columns', 'holds_words', 'ClassRows', 'raw_rows', 'as_frame', 'take_rows', 'dense_if_needed',
-           'takes_texts', 'checked_rows', 'DataWarning', 'preflight']
+           'takes_texts', 'checked_rows', 'preflight']
 
 # %% ../../nbs/210_classify.preflight.ipynb #394b6bd1
 import numpy as np
@@ -535,9 +535,6 @@ def _drop_columns(d, drop):
     if drop: d.say('dropped', drop, len(drop), f'columns left out: {some(drop)}')
 
 # %% ../../nbs/210_classify.preflight.ipynb #0bd949a0
-class DataWarning(UserWarning):
-    "Something about the data that a reader of the scores must know"
-
 def preflight(
     data, # labeled `Samples`, or a pair (X, y)
     folds:int=5, # folds that are planned

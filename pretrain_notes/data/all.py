@@ -38,7 +38,8 @@ from ..annotate.issues import *
 from ..annotate.structured_issues import *
 from ..annotate.simulate import *
 from ..classify.scores import *
-from ..classify.preflight import DataWarning, preflight, preparation
+from ..base import DataWarning
+from ..classify.preflight import preflight, preparation
 from ..classify.nets import *
 from ..classify.compare import Comparison, classifiers, compare_classifiers
 from ..classify.saving import *

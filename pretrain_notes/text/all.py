@@ -14,6 +14,9 @@ with _no_collection(), _warnings.catch_warnings():
     _warnings.simplefilter('ignore', FutureWarning)          # fastai's own, about a part of torch that it uses
     from fastai.text.all import *
     from pretrain_notes.data.all import *
+    from pretrain_notes.batch.tokenizers import *
+    from pretrain_notes.batch.tokens import *
+    from pretrain_notes.batch.packing import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
