@@ -28,7 +28,7 @@ from .tokenizers import load_tokenizer, texts_of, train_tokenizer  # the last fo
 _planes = {2: ('input_ids', 'attention_mask'), 3: ('input_ids', 'attention_mask', 'token_type_ids'),
            4: ('input_ids', 'attention_mask', 'position_ids', 'segment_ids')}
 
-# %% ../../nbs/085_batch.tokens.ipynb #4647d33c
+# %% ../../nbs/085_batch.tokens.ipynb #01271585
 class TokenBatch(TensorBase):
     "A batch of token rows, used like a dict: `xb['input_ids']` is (n, l), and `model(**xb)` works. As a tensor it is (n, parts, l)"
     def __new__(cls,
@@ -46,8 +46,9 @@ class TokenBatch(TensorBase):
     def __getitem__(self, k):
         if not isinstance(k, str): return super().__getitem__(k)
         if k not in self.keys(): raise KeyError(k)
-        return self.as_subclass(torch.Tensor)[..., self.keys().index(k), :]
+        return torch.Tensor.as_subclass(self, torch.Tensor)[..., self.keys().index(k), :]
     def get(self, k, default=None): return self[k] if k in self else default
+    def as_subclass(self, cls): return self if cls is torch.Tensor else super().as_subclass(cls)   # a Learner's `CastToTensor` would take the names away
 
 # %% ../../nbs/085_batch.tokens.ipynb #f295d0dc
 class TextData(ImageData):

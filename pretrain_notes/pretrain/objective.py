@@ -20,34 +20,54 @@ from fastai.learner import Learner, Metric
 from fastai.torch_core import to_detach
 
 from ..base import DataError, progress
-from .encoders import encoder_for, n_features
+from ..batch.tokens import TokenBatch
+from .encoders import checked_encoder, encoder_for, evaluating, n_features
 
 # %% ../../nbs/305_pretrain.objective.ipynb #3dbe6880
 class Objective(nn.Module):
     "A loss with an encoder that outlives it"
     part_names = ()                       # names of the parts of the loss, shown as metrics
     def __init__(self,
-        encoder=None # a name for `make_encoder`, or a module (timm's and torchvision's lose their head); None: `default_encoder`
+        encoder=None # a name for `make_encoder`, or a module (timm's and torchvision's lose their head); None: `default_encoder`; for texts a module
     ):
         super().__init__()
         self._given, self.parts = [encoder], {}             # in a list: it becomes part of the module in `setup`
 
-    def build(self, n, x): pass           # what else the objective needs, for `n` features and images like `x`
+    def build(self, n, x): pass           # what else the objective needs, for `n` features and batches like `x`
     def forward(self, *xb): raise NotImplementedError(f'{type(self).__name__} must say what it does with a batch')
     def loss(self, outputs, *yb): raise NotImplementedError(f'{type(self).__name__} must say what its loss is')
 
 # %% ../../nbs/305_pretrain.objective.ipynb #fa30095c
 @patch
+def find_encoder(self:Objective,
+    given, # what was given for an encoder
+    x # a batch: images, or a `TokenBatch`
+)->tuple: # (encoder, number of its features), on the device of `x`
+    "The encoder for batches like `x`; an objective for another kind of batch has its own"
+    if isinstance(x, TokenBatch): return _of_tokens(given, x)
+    e = encoder_for(given, x)
+    return e, n_features(e, x)
+
+@patch
 def setup(self:Objective,
-    x # a batch of images
+    x # a batch: images, or a `TokenBatch`
 )->Objective: # the objective itself, on the device of `x`
-    "Make encoder and heads for images like `x`; done once, by `pretrain_learner`"
+    "Make encoder and heads for batches like `x`; done once, by `pretrain_learner`"
     if hasattr(self, 'encoder'): return self
-    e = encoder_for(self._given[0], x)
-    n = n_features(e, x)
+    e, n = self.find_encoder(self._given[0], x)
     self.encoder, self._given = e, []
     self.build(n, x)
     return self.to(x.device)
+
+# %% ../../nbs/305_pretrain.objective.ipynb #t3050001
+@torch.no_grad()
+def _of_tokens(encoder, x):
+    "An encoder of tokens, and how many features it gives"
+    if encoder is None or isinstance(encoder, str): raise DataError('an objective for texts is given its encoder as a module: tokens in, one vector per text out')
+    e = checked_encoder(encoder).to(x.device)
+    with evaluating(e): out = e(x[:2])
+    if not torch.is_tensor(out) or out.ndim != 2: raise DataError('an encoder of texts must give one vector per text: average its tokens')
+    return e, out.shape[1]
 
 # %% ../../nbs/305_pretrain.objective.ipynb #9737f074
 class LossPart(Metric):
@@ -95,14 +115,14 @@ def pretrain_learner(
     "A `Learner` that trains an objective; raises `DataError` where a batch has no target, for which fastai would train nothing"
     if not hasattr(dls, 'one_batch'):
         raise DataError(f'pretrain_learner takes loaders, not {type(dls).__name__}: '
-            'samples.dataloaders(label=None, views=2, augment=Augment())')
+            'samples.dataloaders(label=None, views=2, augment=Augment()), or for texts samples.dataloaders(label=None, tokenizer=...)')
     if not (isinstance(objective, nn.Module) and hasattr(objective, 'setup')):
         raise DataError(f'pretrain_learner takes an objective such as SimCLR(), not {repr(objective)[:60]}')
     b = dls.one_batch()
     if len(b) <= dls.train.n_inp:
         raise DataError('the batches have no target, and fastai would silently train nothing: use samples.dataloaders(label=None)')
-    if len(b[0]) < 2: raise DataError('the batches hold one image each, and batch normalization needs at least two: use a larger bs, or '
-                                      'more images')
+    if len(b[0]) < 2 and not isinstance(b[0], TokenBatch):
+        raise DataError('the batches hold one image each, and batch normalization needs at least two: use a larger bs, or more images')
     return Learner(dls, objective.setup(b[0]), loss_func=objective.loss, cbs=[StopOnNaN(), *L(cbs)],
         metrics=[*map(LossPart, objective.part_names), *L(metrics)], **kw)
 
