@@ -7,9 +7,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.tokens.html.md"""
 # %% auto #0
 __all__ = ['TokenBatch', 'TextData', 'row_length', 'best_fit', 'TextDL', 'by_length', 'text_dataloaders', 'as_texts']
 
-# %% ../../nbs/085_batch.tokens.ipynb #a44060c1
+# %% ../../nbs/085_batch.tokens.ipynb #d22402b1
 import warnings
 from functools import partial
+from types import MethodType
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from fastai.torch_core import TensorBase, TensorCategory, TensorMultiCategory, T
 from ..base import DataError, DataWarning, plural
 from ..samples import Samples
 from .loaders import ImageData, SampleLoaders, labels_wanted, loader_makers, parts_of, renumbering, unlabeled_message, with_target
-from .tokenizers import load_tokenizer, texts_of, train_tokenizer  # the last for whoever imports it from here
+from .tokenizers import load_tokenizer, marked_text, texts_of, token_table, train_tokenizer
 
 # %% ../../nbs/085_batch.tokens.ipynb #aa7660b6
 _planes = {2: ('input_ids', 'attention_mask'), 3: ('input_ids', 'attention_mask', 'token_type_ids'),
@@ -50,7 +51,7 @@ class TokenBatch(TensorBase):
     def get(self, k, default=None): return self[k] if k in self else default
     def as_subclass(self, cls): return self if cls is torch.Tensor else super().as_subclass(cls)   # a Learner's `CastToTensor` would take the names away
 
-# %% ../../nbs/085_batch.tokens.ipynb #f295d0dc
+# %% ../../nbs/085_batch.tokens.ipynb #43d08bc2
 class TextData(ImageData):
     "Token ids of all texts, one after another, with a target each: the data set of a loader of texts"
     views = 1
@@ -67,7 +68,7 @@ class TextData(ImageData):
         self.lens = starts[1:] - starts[:-1]
         self.flat = x, starts
     def __len__(self): return len(self.lens)
-    def __getitem__(self, i): return tuple(o if j else o[0] for j, o in enumerate(self.batch(torch.tensor([i]))))[:1] + ((self.y[i],) if self.y is not None else ())
+    def __getitem__(self, i): return tuple(o[0] for o in self.batch(torch.tensor([i])))
     @property
     def loss_func(self):
         if self.vocab: return BCEWithLogitsLossFlat() if self.y is not None and self.y.ndim == 2 else CrossEntropyLossFlat()
@@ -94,7 +95,7 @@ def batch(self:TextData,
     xb = torch.stack(parts, 1).as_subclass(TokenBatch)
     return (xb,) if self.y is None else (xb, self.y[rows.to(self.y.device)])
 
-# %% ../../nbs/085_batch.tokens.ipynb #9f5e29f3
+# %% ../../nbs/085_batch.tokens.ipynb #71f6d32e
 @patch
 def subset(self:TextData,
     rows # list of row numbers
@@ -117,11 +118,17 @@ def decode(self:TextData,
 )->tuple: # the text, and the classes by name
     "An item as it is shown"
     ids = o[0]['input_ids'][o[0]['attention_mask'].bool()]
-    name = lambda i: str(self.vocab[int(i)]) if self.vocab else f'#{int(i)}'
-    return (TitledStr(self.tokenizer.decode(ids, skip_special_tokens=True)),
-            *(TitledStr(name(y) if y.ndim == 0 else '; '.join(map(name, y.nonzero()[:, 0]))) for y in map(torch.as_tensor, o[1:])))
+    return (TitledStr(self.tokenizer.decode(ids, skip_special_tokens=True)), *(TitledStr(self.named(torch.as_tensor(y))) for y in o[1:]))
 
-# %% ../../nbs/085_batch.tokens.ipynb #d5826080
+@patch
+def named(self:TextData,
+    y # a target: a class number, or 0 and 1 for each class
+)->str: # the class, or the classes, by name; '#' and the number where there are no names
+    "A target as it is shown"
+    name = lambda i: str(self.vocab[int(i)]) if self.vocab else f'#{int(i)}'
+    return name(y) if y.ndim == 0 else '; '.join(map(name, y.nonzero()[:, 0]))
+
+# %% ../../nbs/085_batch.tokens.ipynb #44565963
 def _tokens(texts, tokenizer, special=True, at_once=1000):
     "A list of token numbers for each text"
     kw = dict(add_special_tokens=special, truncation=False, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)
@@ -135,7 +142,6 @@ def _ends(tokenizer):
 
 def _fitting(ids, before, after, room, split):
     "The rows that a text becomes: one, cut to `room` tokens, or as many as it takes"
-    if not ids and not before and not after: raise AssertionError
     n = room - len(before) - len(after)
     if not split: return [before + ids[:n] + after]
     ids = before + ids + after
@@ -223,32 +229,24 @@ def _packed(cls, pieces, room, tokenizer, cut):
     docs = np.cumsum([0] + [len(pieces[i]) for r in rows for i in r])[:-1]
     return cls(x, starts, tokenizer, torch.arange(len(rows)), None, torch.from_numpy(docs), cut)
 
-# %% ../../nbs/085_batch.tokens.ipynb #be47a9c8
+# %% ../../nbs/085_batch.tokens.ipynb #2789e188
 class TextDL(TfmdDL):
     "A fastai `DataLoader` over `TextData`: rows of similar length share a batch; the order follows torch's seed"
     def __init__(self,
         dataset, # a `TextData`
         bs:int=64, # rows per batch
-        shuffle:bool=False, # whether each epoch has its own order; without, rows come sorted by length (`get_preds` puts them back)
+        shuffle:bool=False, # whether each epoch has its own order
+        by_size:bool=False, # whether rows come sorted by length where they are not shuffled; else in the order of the samples
         window:int=50, # batches that are sorted by length together; 1: no sorting at all
         multiple:int=None, # widths are multiples of this; None: 8 on a GPU, 1 elsewhere
-        make=None, # function of `Samples` and with_labels that gives `TextData`, for `test_dl`
+        make=None, # function of texts and with_labels that gives `TextData`, for `test_dl`
         **kw # for fastai's `TfmdDL`
     ):
-        store_attr('window,multiple')
+        store_attr('by_size,window,multiple')
         self._make = make
         super().__init__(dataset, bs=bs, shuffle=shuffle, **(kw | dict(num_workers=0)))
 
-    def __iter__(self):
-        self.randomize(); self.before_iter()
-        ds, device = self.dataset, torch.device(self.device or 'cpu')
-        if ds.flat[0].device != device: ds.to(device)
-        multiple = self.multiple or (8 if device.type == 'cuda' else 1)
-        order = torch.as_tensor(list(self.get_idxs())[:len(ds)], dtype=torch.long)
-        for rows in order[:len(self) * self.bs if self.drop_last else None].split(self.bs): yield self.after_batch(ds.batch(rows, multiple))
-        self.after_iter()
-
-    def get_idxs(self): return by_length(self.dataset.lens, self.bs, self.window, self.shuffle).tolist()
+    def get_idxs(self): return by_length(self.dataset.lens, self.bs, self.window, self.shuffle).tolist()   # `get_preds` puts rows back by it
     def one_batch(self): return self._retain_dl(super().one_batch())
     def _one_pass(self): self._n_inp, self._types = 1, {tuple: [TokenBatch, _kind(self.dataset.y)]}
     @property
@@ -256,7 +254,24 @@ class TextDL(TfmdDL):
 
 def _kind(y): return TensorMultiCategory if y is not None and y.ndim == 2 else TensorCategory
 
-# %% ../../nbs/085_batch.tokens.ipynb #6ea9ba96
+# %% ../../nbs/085_batch.tokens.ipynb #eeb90d8f
+@patch
+def _order(self:TextDL):
+    "Row numbers in the order of this epoch"
+    plain = isinstance(self.get_idxs, MethodType) and not self.shuffle and not self.by_size
+    return torch.arange(len(self.dataset)) if plain else torch.as_tensor(list(self.get_idxs()), dtype=torch.long)
+
+@patch
+def __iter__(self:TextDL):
+    self.randomize(); self.before_iter()
+    ds, device = self.dataset, torch.device(self.device or 'cpu')
+    if ds.flat[0].device != device: ds.to(device)
+    multiple = self.multiple or (8 if device.type == 'cuda' else 1)
+    order = self._order()
+    for rows in order[:len(self) * self.bs if self.drop_last else None].split(self.bs): yield self.after_batch(ds.batch(rows, multiple))
+    self.after_iter()
+
+# %% ../../nbs/085_batch.tokens.ipynb #2a597558
 def by_length(
     lens, # length of each row
     bs:int, # rows per batch
@@ -265,7 +280,7 @@ def by_length(
 )->torch.Tensor: # row numbers, batch after batch
     "An order of rows in which those of a batch have similar lengths; an incomplete batch is the last one"
     n = len(lens)
-    if not shuffle: return torch.arange(n) if window <= 1 else torch.argsort(lens, stable=True)
+    if not shuffle: return torch.argsort(lens, stable=True)
     order = torch.randperm(n)
     if window <= 1: return order
     whole, rest = order[:n - n % bs], order[n - n % bs:]
@@ -311,7 +326,7 @@ def test_set(self:TextDL,
     if self._make is None: raise DataError('this loader was made of token ids and does not know how to tokenize: give a TextData')
     return self._make(items, with_labels)
 
-# %% ../../nbs/085_batch.tokens.ipynb #111f7fa3
+# %% ../../nbs/085_batch.tokens.ipynb #77764e6c
 def text_dataloaders(
     samples, # `Samples` with a column `text`
     tokenizer, # what `load_tokenizer` takes
@@ -332,7 +347,7 @@ def text_dataloaders(
     _say_cut([train, valid], row_length(tokenizer, max_length), packed)
     train.split_idx, valid = 0, _renumbered(valid, train.vocab)
     kw = dict(device=device, make=make) | kw
-    dls = TextDL(train, bs, True, drop_last=len(train) > bs, **kw), TextDL(valid, 2 * bs, **kw)
+    dls = TextDL(train, bs, True, drop_last=len(train) > bs, **kw), TextDL(valid, 2 * bs, by_size=True, **kw)
     return SampleLoaders(*dls, device=device).to(device)
 
 loader_makers['text'] = text_dataloaders
@@ -367,3 +382,51 @@ def as_texts(
     bad = next((o for o in rows if not isinstance(o.get('text'), str)), None)
     if bad is not None: raise DataError(f'{type(bad.get("text")).__name__} is no text: give texts, or rows with `text`')
     return Samples.from_rows([dict(text=o['text']) for o in rows])
+
+# %% ../../nbs/085_batch.tokens.ipynb #f67a8874
+@patch
+def table_of(self:TextDL,
+    b, # a batch: a `TokenBatch`, and targets where there are some
+    max_n:int=8, # how many rows
+    hidden=None, # bool (n, l): tokens that a model has to say, shown in orange
+    targets=None, # int (n, l): what it has to say there; below 0: nothing
+    predicted=None # predicted targets, for one more column
+): # an HTML element
+    "Rows of a batch as text, with their targets"
+    xb, rows = b[0].cpu(), []
+    for i in range(min(max_n, len(xb))):
+        seen, row = xb['attention_mask'][i].bool(), xb[i]
+        part = lambda o: None if o is None else o[i].cpu()[seen]
+        docs = row['segment_ids'][seen].tolist() if 'segment_ids' in xb else None
+        text = marked_text(row['input_ids'][seen].tolist(), self.dataset.tokenizer, part(hidden), part(targets), docs)
+        rows.append([text, *(self.dataset.named(y[i].cpu()) for y in (*b[1:2], *([] if predicted is None else [predicted])))])
+    return token_table(rows, ['text', *['target'] * (len(b) > 1), *['predicted'] * (predicted is not None)])
+
+@patch
+def show_batch(self:TextDL,
+    b=None, # a batch; None: the first one
+    max_n:int=8, # how many rows
+    show:bool=True, # False: what fastai's own functions ask for
+    unique:bool=False, # fastai's: the first row again and again
+    **kw # for `table_of`: `hidden`, `targets`
+):
+    "Texts with their targets, drawn by the browser"
+    if b is None: b = self.one_batch()
+    if unique: b = tuple(o[:1].repeat(max_n, *[1] * (o.ndim - 1)) for o in b)
+    if not show: return self._pre_show_batch(b, max_n=max_n)
+    return _display(self.table_of(b, max_n, **kw))
+
+@patch
+def show_results(self:TextDL,
+    b, # a batch
+    out, # predicted targets
+    max_n:int=8, # how many rows
+    **kw # fastai's, not needed here
+):
+    "Texts with their targets and what was predicted"
+    out = out[0] if isinstance(out, (tuple, list)) else out
+    return _display(self.table_of(b, max_n, predicted=out))
+
+def _display(o):
+    from IPython.display import display
+    display(o)
