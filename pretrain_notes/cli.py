@@ -65,7 +65,7 @@ def tour(
 # %% ../nbs/960_cli.ipynb #d69dd428
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help='A saved data set, a folder with one folder per class, or a CSV, JSONL or Parquet file.')], # what is checked
+    path: Annotated[Path, typer.Argument(help='A saved data set or model, a folder with one folder per class, or a CSV, JSONL or Parquet file.')], # what is checked
     profile: Annotated[str, typer.Option(help='Which rules are run: core, labeled or publish.')] = 'core', # which rules
     json: _Json = False # whether the report is printed as JSON
 ):
@@ -89,7 +89,7 @@ def _read(path):
     from pretrain_notes.base import DataError
     import pretrain_notes.readers  # teaches Samples to read files
     from pretrain_notes.samples import Samples
-    if (path/'manifest.json').is_file() or (path/'croissant.json').is_file(): return path
+    if any((path/n).is_file() for n in ('manifest.json', 'croissant.json', 'model.safetensors')): return path      # a data set, or a model
     readers = {'.csv': Samples.from_csv, '.jsonl': Samples.from_jsonl, '.parquet': Samples.from_parquet}
     if path.is_file() and path.suffix.lower() not in readers:
         raise DataError(f'{path.name}: only {", ".join(readers)} files and folders can be checked')

@@ -148,6 +148,23 @@ downstream task | 下游任务 | the task that pretraining was meant to help
 few-shot learning | 少样本学习 / 小样本学习 | learning a task from a handful of labels
 catastrophic forgetting | 灾难性遗忘 | fine-tuning wipes out what pretraining had learned
 parameter-efficient fine-tuning / PEFT | 参数高效微调 | training few added weights, such as adapters, instead of all
+adapter / low-rank adapter / LoRA | 适配器 / 低秩适配器 | few added weights that are trained, while the pretrained ones stay as they are
+weight averaging | 权重平均 | ending with the mean of the weights of several moments of training
+transferability score | 可迁移性评分 | a number from one look at features and labels, which guesses how well an encoder will do
+Kendall's tau | 肯德尔系数 / Kendall τ 系数 | how far two rankings agree: 1 in the same order, 0 by chance, -1 in reverse
+regret | 遗憾值 | what is lost by following a choice, against the best that there was
+learning curve | 学习曲线 | the score over the number of labels
+power law | 幂律 | a quantity that falls by the same share whenever another one doubles
+multi-label classification | 多标签分类 | several classes may be right for one sample, and none of them, too
+object detection / detection | 目标检测 | finding what is where: a box, a class and a score for each object
+heat map | 热图 | a number for each place of an image, such as how likely the middle of an object is there
+feature map | 特征图 | the features of each place of an image, in a coarse grid
+stride | 步幅 | how many pixels of the image one cell of a feature map stands for
+average precision / AP | 平均精度 | the mean of the precisions at the ranks of what is right: how good a ranking is
+mean average precision / mAP | 平均精度均值 | the mean of the average precisions of the classes
+semantic segmentation / segmentation | 语义分割 | predicting a class for every pixel
+segmentation mask | 分割掩码 | a picture of class numbers, one per pixel
+Dice score / Dice | Dice 系数 | twice the shared area over the sum of both areas
 '''
 
 # %% ../nbs/060_glossary.ipynb #8916c604

@@ -1,5 +1,5 @@
 """Pretrained weights: found without a network, checked before they are opened, equal to their author's, and clear words for what is not as it should be."""
-import importlib.util, os, sys, warnings
+import importlib.util, json, os, sys, warnings
 from importlib.metadata import PackageNotFoundError, distribution
 import pytest
 torch = pytest.importorskip('torch')
@@ -159,3 +159,38 @@ def test_the_card_says_where_the_weights_come_from(tmp_path):
     text = (save_encoder(tmp_path/'e', e)/'README.md').read_text()
     assert 'started from: efficientnet_lite0' in text.replace('\\', '') and 'UNKNOWN' in text and 'Apache-2.0' in text
     with torch.no_grad(): assert torch.equal(load_encoder(tmp_path/'e', into=pretrained('efficientnet_lite0'))(x), e(x))
+
+def test_a_saved_pretrained_encoder_comes_back(tmp_path):
+    "With its normalization, its license and its new weights, in any precision; also the encoder that a Learner fine-tuned."
+    import timm
+    body, x = timm.create_model('resnet10t', num_classes=0), images(64)
+    e = PretrainedEncoder(body, [.4] * 3, [.2] * 3, dict(name='mine', license='mit', trained_on='photos')).eval()
+    dls = digits().dataloaders(bs=64, size=32, mode='RGB', device='cpu')
+    text = (save_encoder(tmp_path/'e', e.takes(dls), dls=dls)/'README.md').read_text()
+    again = pretrained(tmp_path/'e')
+    with torch.no_grad(): assert torch.equal(again(x), e.takes()(x))
+    assert again.about['license'] == 'mit' and again.about['digest'] == file_digest(tmp_path/'e'/'model.safetensors')
+    assert '`pretrained(folder)`' in text and again.strides == e.strides
+    with torch.no_grad(): assert torch.equal(pretrained(save_encoder(tmp_path/'twice', again))(x), again(x))
+    with torch.no_grad(): assert torch.allclose(pretrained(save_encoder(tmp_path/'half', e.half())).float()(x), again(x), atol=.05)
+
+def test_a_fine_tuned_encoder_comes_back(tmp_path):
+    from pretrain_notes.transfer.recipes import encoder_learner
+    dls = digits().dataloaders(bs=64, size=16, mode='RGB', device='cpu')
+    learn = encoder_learner(dls, PretrainedEncoder(make_encoder(c_in=3, size=16, width=4), [.5] * 3, [.25] * 3, dict(name='mine')))
+    save_encoder(tmp_path/'e', learn)
+    got, x = pretrained(tmp_path/'e'), dls.valid.one_batch()[0]
+    with torch.no_grad(): assert torch.allclose(got.takes(dls)(x), learn.model.encoder.eval()(x), atol=1e-6)
+
+@pytest.mark.parametrize('change', [dict(mean=[.5]), dict(std=[0] * 3), dict(mean=None), dict(mean=['a'] * 3), dict(about=[]), dict(args=dict(pretrained=True)),
+    dict(library='os'), dict(architecture='../x'), dict(architecture=None), dict(args=dict(layers=[10**6] * 4)), dict(std=[float('nan')] * 3), dict(mean=[]), dict(mean=[True] * 2)])
+def test_a_changed_description_is_refused(tmp_path, change):
+    f = save_encoder(tmp_path/'e', PretrainedEncoder(make_encoder(c_in=3, width=4), [.5] * 3, [.25] * 3, dict(name='mine')))
+    config = json.loads((f/'config.json').read_text())
+    config['pretrain_notes']['body'] |= change
+    (f/'config.json').write_text(json.dumps(config))
+    with pytest.raises(DataError): pretrained(f)
+
+def test_a_network_that_no_name_makes_says_so(tmp_path):
+    f = save_encoder(tmp_path/'e', PretrainedEncoder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4)), [.5] * 3, [.25] * 3))
+    with pytest.raises(DataError, match='not known here'): pretrained(f)

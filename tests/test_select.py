@@ -145,6 +145,22 @@ def test_ranking(ranking):
     assert {'linear', 'log_prob', 'knn', 'logme', 'h_score', 'nleep', 'parameters', 'mflops', 'peak_kb', 'images_per_s'} == set(t)
     assert 'NaN' not in ranking._repr_html_() and ranking.plot().axes
 
+def test_second_round(data):
+    "Only where more encoders took part than go on, and where rows are left; it decides, with the costs of the first."
+    dls, s = data[0], data[1][:200]
+    arms = dict(edges=Edges(), pixels=nn.Flatten(), small=AtSize(nn.Flatten(), 4, 1), corner=AtSize(Edges(), 8, 1))
+    r = rank_encoders(arms, dls, s, n_labels=80, finalists=2, folds=3)
+    led = list(r.table().index[:2])
+    assert set(r.finals.arms) == set(led) and len(r.finals.right) == len(s) and len(r.right) == 80 and set(r.arms) == set(arms)
+    assert r.best == r.finals.best and r.recommended in led and len(r.differences()) == 1 and set(r.close) <= set(led)
+    assert 'second round' in r.statement() and 'NaN' not in r._repr_html_() and r.plot().axes
+    alone = rank_encoders({a: arms[a] for a in r.finals.arms}, dls, s, folds=3)
+    pd.testing.assert_frame_equal(r.finals.right, alone.right)
+    for kw in dict(finalists=0, n_labels=80), dict(finalists=4, n_labels=80), dict(n_labels=None), dict(n_labels=len(s)):
+        assert rank_encoders(arms, dls, s, folds=3, **kw).finals is None
+    for n in -1, 1:
+        with pytest.raises(DataError, match='at least two'): rank_encoders(arms, dls, s, finalists=n)
+
 def test_ranking_is_repeatable(data, ranking):
     again = rank_encoders(dict(edges=Edges(), pixels=nn.Flatten()), *data, n_labels=150)
     pd.testing.assert_frame_equal(again.scores, ranking.scores[ranking.scores.arm != 'twice'].reset_index(drop=True))
@@ -172,7 +188,7 @@ def test_ranking_resumes(tmp_path, data):
     ran = []
     class Counted(nn.Flatten):
         def forward(self, x): ran.append(len(x)); return super().forward(x)
-    def rank(n=60, **more): return rank_encoders(dict(counted=Counted(), edges=Edges(), **more), dls, s, n_labels=n, folds=3, cache=tmp_path).scores
+    def rank(n=60, **more): return rank_encoders(dict(counted=Counted(), edges=Edges(), **more), dls, s, n_labels=n, folds=3, finalists=0, cache=tmp_path).scores
     first = rank()
     assert ran.count(60) == 1                                                    # other passes are of 32 images, for the cost
     ran.clear()

@@ -1,5 +1,5 @@
 """Standards from the outside: hints that name what exists, rules that say why they did not apply, columns of any name in Croissant."""
-import inspect, re
+import inspect, json, re
 from pathlib import Path
 import pyarrow as pa, pytest
 from pretrain_notes.base import DataError
@@ -8,7 +8,7 @@ from pretrain_notes.samples import Samples
 from pretrain_notes.standards.check import check
 from pretrain_notes.standards.croissant import compare_records, croissant_records, field_id, to_croissant, validate_croissant
 from pretrain_notes.standards.rules import absences, all_rules
-import pretrain_notes.data.all as face
+import pretrain_notes.data.all as face, pretrain_notes.transfer.pretrained as weights
 
 ABOUT = dict(name='n', description='d', license='MIT', url='https://example.org', creator='x', version='1.0.0', datePublished='2024-01-01', citeAs='x')
 SAMPLES = digits()[:3]                                                        # an instance: some names are attributes of one
@@ -21,7 +21,7 @@ def resolves(name):
     if name.endswith('='):
         fs = [f for f in [*vars(face).values(), *vars(Samples).values()] if inspect.isfunction(f)]
         return any(name[:-1] in inspect.signature(f).parameters for f in fs)
-    o = SAMPLES if first == 'samples' else getattr(face, first, None)
+    o = SAMPLES if first == 'samples' else getattr(face, first, getattr(weights, first, None))
     for r in rest: o = getattr(o, r, None)
     return o is not None
 
@@ -94,3 +94,52 @@ def test_first_guesses(tmp_path):
     with pytest.raises(DataError, match='Samples.from_csv'): check(tmp_path/'a.csv')
     with pytest.raises(DataError, match='the samples come first'): publish(tmp_path, wine())
     with pytest.raises(DataError, match='comes first'): write_card(wine(), tmp_path)
+
+# ---------------------------------------------------------------- models
+def encoder_folder(path, **about):
+    from pretrain_notes.pretrain.encoders import make_encoder
+    from pretrain_notes.pretrain.weights import save_encoder
+    encoder = make_encoder('small', 1, 8)
+    if about: encoder.about = about
+    return save_encoder(path, encoder)
+
+def classifier_folder(path, **about):
+    from pretrain_notes.trained import ImageClassifier, build_network
+    recipe = dict(library='pretrain_notes', architecture='small', channels=1, size=8, mean=[.5], std=[.5])
+    return ImageClassifier(build_network(recipe, 2), recipe, ['a', 'b'], 8, 'L', about=about).save(path)
+
+UNKNOWN = dict(weights='efficientnet_lite0', license_of_weights='UNKNOWN')
+
+def test_model_of_weights_without_license(tmp_path):
+    "What `train` and `save_encoder` write says which weights a model began with; an unknown license is found, one that can be read is not."
+    for i, (folder, found) in enumerate([(encoder_folder(tmp_path/'e', name='efficientnet_lite0', license='UNKNOWN'), True),
+            (encoder_folder(tmp_path/'f', name='x', license='Apache-2.0'), False), (encoder_folder(tmp_path/'g'), False), (encoder_folder(tmp_path/'h', name='x'), True),
+            (classifier_folder(tmp_path/'c', **UNKNOWN), True), (classifier_folder(tmp_path/'d', weights=None, license_of_weights=None), False),
+            (classifier_folder(tmp_path/'s'), True)]):
+        r = check(folder)
+        assert [f.rule for f in r.findings] == ['PN114'] * found and r.ok and list(r.not_applicable) == [], i
+        assert check(folder, 'publish').ok != found and ('nothing wrong' in repr(r)) != found
+        assert json.loads(r.to_json())['rows'] == 0 and 'PN114' in r.to_sarif() and r._repr_html_() and (not found or 'license' in r.findings[0].message)
+
+def test_check_of_a_model_as_a_command(tmp_path):
+    from typer.testing import CliRunner
+    from pretrain_notes.cli import app
+    r = CliRunner().invoke(app, ['check', str(classifier_folder(tmp_path/'c', **UNKNOWN))])
+    assert r.exit_code == 0 and 'PN114' in r.output and 'efficientnet_lite0' in r.output
+    assert CliRunner().invoke(app, ['check', str(tmp_path/'c'), '--profile', 'publish']).exit_code == 1
+
+@pytest.mark.parametrize('config', [b'', b'[]', b'{"format": 1}', b'{"pretrain_notes": []}', b'\xff', b'[' * 100_000])
+def test_folders_that_are_no_model_of_ours(tmp_path, config):
+    (tmp_path/'model.safetensors').write_bytes(b''); (tmp_path/'config.json').write_bytes(config)
+    with pytest.raises(DataError, match='no readable data'): check(tmp_path)
+
+@pytest.mark.parametrize('about', [[], 'x', dict(weights=['a', {}], license_of_weights=[1]), dict(weights='x' * 10**5, license_of_weights='y' * 10**5), dict(weights=1, license_of_weights=2)])
+def test_strange_statements_of_a_model(tmp_path, about):
+    (tmp_path/'model.safetensors').write_bytes(b'')
+    (tmp_path/'config.json').write_text(json.dumps(dict(format='pretrain_notes image classifier', about=about)))
+    found = check(tmp_path).findings
+    assert [f.rule for f in found] == ['PN114'] and len(found[0].message) < 400 and 'could not be run' not in found[0].message
+
+def test_rules_of_data_and_of_models():
+    "A data set is not asked for weights, and a model not for rows; a rule that is asked for by name says why it does not apply."
+    assert 'PN114' not in repr(check(SAMPLES, 'publish')) and 'data set' in check(SAMPLES, rules=['PN114']).not_applicable['PN114']

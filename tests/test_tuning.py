@@ -155,3 +155,26 @@ def test_the_metric_has_its_name(labeled, parts):
     r = compare_transfer(labeled, test_dl, arms, 40, 2, steps=2, metric=share_right)
     assert 'points of share_right' in r.statement() and r.plot().axes[0].get_ylabel() == 'share_right, %'
     assert 'points (95' in compare_transfer(labeled, test_dl, arms, 40, 2, steps=2).statement()
+
+def test_adapters_are_those_of_peft():
+    "The same layers, rank and random numbers: equal parameters, outputs, losses and merged weights."
+    peft = pytest.importorskip('peft', reason='peft of the extra [bench] is not installed')
+    import timm
+    from copy import deepcopy
+    set_seed(0)
+    plain = timm.create_model('vit_tiny_patch16_224', img_size=16, patch_size=8, depth=1, embed_dim=24, num_heads=2, num_classes=5)
+    names = [n for n, m in plain.named_modules() if isinstance(m, nn.Linear)]
+    ours = add_adapters(deepcopy(plain), 3, (nn.Linear,))
+    theirs = peft.get_peft_model(deepcopy(plain), peft.LoraConfig(r=3, lora_alpha=3, target_modules=names))
+    with torch.no_grad():
+        for n in names: theirs.get_submodule(f'base_model.model.{n}').lora_A['default'].weight.copy_(ours.get_submodule(n).parametrizations.weight[0].a)
+    x, y, count = torch.rand(20, 3, 16, 16), torch.arange(20) % 5, lambda m: sum(p.numel() for p in m.parameters() if p.requires_grad)
+    assert count(ours) == count(theirs)
+    for m in (ours, theirs):
+        opt, m.seen = torch.optim.SGD([p for p in m.parameters() if p.requires_grad], .5), []
+        for _ in range(8):
+            loss = nn.functional.cross_entropy(m(x), y)
+            opt.zero_grad(); loss.backward(); opt.step(); m.seen.append(loss.item())
+    assert np.allclose(ours.seen, theirs.seen, atol=1e-5) and ours.seen[-1] < ours.seen[0]
+    a, b = merge_adapters(ours), theirs.merge_and_unload()
+    for n in names: assert torch.allclose(a.get_submodule(n).weight, b.get_submodule(n).weight, atol=1e-5), n

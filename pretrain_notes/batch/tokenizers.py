@@ -8,8 +8,9 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.tokenizers.html.md""
 __all__ = ['whole_text', 'texts_of', 'train_tokenizer', 'load_tokenizer', 'TokenizerMismatch', 'check_tokenizer', 'price',
            'pieces', 'marked_text', 'token_table']
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #2b7d2983
+# %% ../../nbs/083_batch.tokenizers.ipynb #c52cf6a6
 import re
+from collections import Counter
 from pathlib import Path
 
 from .. import markup
@@ -35,47 +36,56 @@ def texts_of(
     if bad: raise DataError(f'{plural(len(bad), "sample")} of {len(values):,} have no text (the first is row {bad[0]}): leave them out')
     return [whole_text(v) for v in values]
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #548f5075
-_names = dict(wordpiece=('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'))
+# %% ../../nbs/083_batch.tokenizers.ipynb #b351d53b
 _least = dict(bpe=261, unigram=261, bytes=261, wordpiece=6)      # the special tokens, and where there are any the 256 bytes
 
-def _untrained(kind, lowercase):
-    "(a tokenizer of the `tokenizers` package with no vocabulary yet, its trainer)"
+def _on_bytes(kind, texts, names, vocab_size, lowercase):
+    "A tokenizer of bytes: BPE, unigram, or no more than the bytes"
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    model = dict(bpe=models.BPE, unigram=models.Unigram, bytes=models.BPE, wordpiece=models.WordPiece)[kind]
-    t = Tokenizer(model(unk_token='[UNK]') if kind == 'wordpiece' else model())
-    if kind == 'wordpiece':
-        t.normalizer, t.pre_tokenizer = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
-        t.decoder = decoders.WordPiece()
-        return t, trainers.WordPieceTrainer
+    t = Tokenizer(models.Unigram() if kind == 'unigram' else models.BPE())
     if lowercase: t.normalizer = normalizers.Lowercase()
-    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind != 'bytes')
-    t.decoder = decoders.ByteLevel()
-    return t, trainers.UnigramTrainer if kind == 'unigram' else trainers.BpeTrainer
+    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind != 'bytes'), decoders.ByteLevel()
+    make = trainers.UnigramTrainer if kind == 'unigram' else trainers.BpeTrainer
+    t.train_from_iterator([] if kind == 'bytes' else texts, make(vocab_size=vocab_size, special_tokens=list(names), show_progress=False,
+                                                               initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return t
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #e4810447
+# %% ../../nbs/083_batch.tokenizers.ipynb #8dc32c66
+def _word_pieces(texts, names, vocab_size, lowercase):
+    "A tokenizer of pieces of words, with a token for what is not known"
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    t, norm, pre = Tokenizer(models.BPE()), normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
+    t.normalizer, t.pre_tokenizer = norm, pre
+    t.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False))
+    words, counts = Counter(w for s in texts for w, _ in pre.pre_tokenize_str(norm.normalize_str(s))), Counter()
+    for (word, n), e in zip(words.items(), t.encode_batch(list(words))):
+        for i, c in enumerate(word): counts['##' * (i > 0) + c] += n             # single characters come first: they occur most
+        for i, p in enumerate(e.tokens): counts['##' * (i > 0) + p] += n * (len(p) > 1)
+    kept = sorted(counts, key=lambda p: (-counts[p], p))[:vocab_size - len(names)]
+    t.model, t.decoder = models.WordPiece({p: i for i, p in enumerate([*names, *kept])}, unk_token=names[1]), decoders.WordPiece()
+    t.add_special_tokens(list(names))
+    return t
+
+# %% ../../nbs/083_batch.tokenizers.ipynb #e4f7bae1
 def train_tokenizer(
     texts, # `Samples` with a column `text`, or an iterable of texts; a long document is one text
     kind:str='bpe', # 'bpe', 'unigram' or 'bytes' (all three on bytes: they know every text), or 'wordpiece' (BERT's, with [UNK])
     vocab_size:int=8192, # size of the vocabulary, special tokens included; 'bytes' always has 261
     lowercase:bool=False # whether case is thrown away
-): # a fast tokenizer of `transformers`, with pad, cls = bos, sep = eos and mask
-    "A tokenizer that is trained on texts, the same one for the same texts"
-    from tokenizers import pre_tokenizers
+): # a fast tokenizer of `transformers`, with pad (number 0), unk, cls = bos, sep = eos and mask
+    "A tokenizer that is trained on texts: the same one for the same texts, but for 'unigram', whose trainer counts in random order"
     from tokenizers.processors import TemplateProcessing
     if kind not in _least: raise DataError(f'kind={kind!r} is none of {", ".join(_least)}')
     if vocab_size < _least[kind]: raise DataError(f'a vocabulary of {vocab_size} is too small for {kind}: it needs at least {_least[kind]}')
     texts = texts_of(texts)
     if kind != 'bytes' and not any(map(str.strip, texts)): raise DataError('there is no text to train a tokenizer on')
-    pad, unk, cls, sep, mask = names = _names.get(kind, ('<pad>', '<unk>', '<s>', '</s>', '<mask>'))
-    t, trainer = _untrained(kind, lowercase)
-    alphabet = {} if kind == 'wordpiece' else dict(initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    t.train_from_iterator([] if kind == 'bytes' else texts,
-        trainer(vocab_size=vocab_size, special_tokens=list(names), show_progress=False, **alphabet))
+    pad, unk, cls, sep, mask = names = '[PAD] [UNK] [CLS] [SEP] [MASK]'.split() if kind == 'wordpiece' else '<pad> <unk> <s> </s> <mask>'.split()
+    t = _word_pieces(texts, names, vocab_size, lowercase) if kind == 'wordpiece' else _on_bytes(kind, texts, names, vocab_size, lowercase)
     ends = [(cls, t.token_to_id(cls)), (sep, t.token_to_id(sep))]
     t.post_processor = TemplateProcessing(single=f'{cls} $A {sep}', pair=f'{cls} $A {sep} $B:1 {sep}:1', special_tokens=ends)
     return _wrapped(t, pad_token=pad, unk_token=unk, cls_token=cls, bos_token=cls, sep_token=sep, eos_token=sep, mask_token=mask)
 
+# %% ../../nbs/083_batch.tokenizers.ipynb #a8a8ce4c
 def _wrapped(t, **names):
     "A tokenizer of the package `tokenizers` as `transformers` uses it"
     from transformers import PreTrainedTokenizerFast
@@ -160,7 +170,7 @@ def pieces(
         at += len(text)
     return whole
 
-# %% ../../nbs/083_batch.tokenizers.ipynb #053622df
+# %% ../../nbs/083_batch.tokenizers.ipynb #27112cc1
 _style = markup.css('''.pn-tok{line-height:1.9;white-space:pre-wrap;overflow-wrap:anywhere}.pn-tok span{padding:1px 0}.pn-tok .a{background:#1f77b422}
 .pn-tok .b{background:#1f77b444}.pn-tok .s{color:#888;font-size:80%}.pn-tok .h{background:#ff7f0e66;font-weight:600}.pn-tok .d{color:#d62728;font-weight:600}''')
 
@@ -168,7 +178,9 @@ def _span(text, places, k, special, hidden, targets, tokenizer):
     "One piece of a text: a special token in gray; what a model has to say in orange, with the target where it is known"
     if not any(hidden[p] for p in places): return markup.Span(text, cls='s' if special else 'ab'[k % 2])
     right = tokenizer.decode([int(targets[p]) for p in places if targets[p] >= 0]) if targets is not None else text
-    return markup.Span(right if right.strip() == text.strip() else f'{text.strip()}→{right.strip()}', cls='h', title=text)
+    right = right.strip().removeprefix('##')
+    space = text[:len(text) - len(text.lstrip())]
+    return markup.Span(space, markup.Span(right if right == text.strip() else f'{text.strip()}→{right}', cls='h', title=text))
 
 # %% ../../nbs/083_batch.tokenizers.ipynb #fc147bab
 def marked_text(

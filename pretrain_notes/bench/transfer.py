@@ -1,4 +1,4 @@
-"""Frozen, fine-tuned and from scratch on photos of groceries: what a pretrained network is worth, and what a recipe may not lose
+"""Frozen, fine-tuned and from scratch on photos of groceries: what a pretrained network is worth, what a recipe may not lose, and two opponents
 
 Docs: https://pretrain-notes.github.io/pretrain_notes/bench.transfer.html.md"""
 
@@ -8,22 +8,33 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/bench.transfer.html.md"""
 __all__ = []
 
 # %% ../../nbs/845_bench.transfer.ipynb #a8450004
+import time
+from copy import deepcopy
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from fastcore.basics import patch
 
-from ..base import DataError
+from ..base import DataError, progress
 from .core import BenchResult, benchmark, gflops, have_data, one_thread
 
 # %% ../../nbs/845_bench.transfer.ipynb #a8450011
-def _arms(encoder, steps):
+_same, _small = 'the same network from scratch', 'a small network from scratch'
+
+def _scratch_arms(size, lrs=(2e-3, 5e-3)):
+    "Random weights, four times as many steps as the other arms"
+    from pretrain_notes.pretrain.encoders import make_encoder
+    from pretrain_notes.transfer.recipes import Arm, train_all
+    def longer(learn, epochs, lr): return train_all(learn, 4 * epochs, lr)
+    return {_same: Arm(lambda seed: make_encoder('tf_efficientnet_lite0', 3, size), longer, lrs=lrs), _small: Arm('small', longer, lrs=(2e-3, 5e-3))}
+
+def _arms(encoder):
     "The recipes that are compared; the first is the baseline"
     from pretrain_notes.transfer.recipes import Arm, train_all
     from pretrain_notes.transfer.tuning import FrozenNorm, frozen, head_then_all
-    def longer(learn, epochs, lr): return train_all(learn, 4 * epochs, lr)
     return {'frozen head': Arm(encoder, frozen, lrs=0.), 'head_then_all': Arm(encoder, head_then_all, lrs=1e-3),
-            'train_all': Arm(encoder, train_all, lrs=1e-3), 'train_all, norm frozen': Arm(encoder, train_all, lrs=1e-3, cbs=FrozenNorm()),
-            'from scratch': Arm('small', longer, lrs=(2e-3, 5e-3))}
+            'train_all': Arm(encoder, train_all, lrs=1e-3), 'train_all, norm frozen': Arm(encoder, train_all, lrs=1e-3, cbs=FrozenNorm())}
 
 # %% ../../nbs/845_bench.transfer.ipynb #a8450012
 @patch
@@ -40,35 +51,207 @@ def _frozen_bar(self:BenchResult, dls, test_dl, encoder, cache, seeds=3):
 
 # %% ../../nbs/845_bench.transfer.ipynb #a8450013
 @patch
-def _recipe_bars(self:BenchResult, dls, test_dl, encoder, steps, seeds):
-    "The default recipe against the frozen head, against training from scratch, and what frozen normalization does"
+def _recipe_bars(self:BenchResult, dls, test_dl, encoder, steps, seeds, size):
+    "The default recipe against the frozen head, and what frozen normalization does; the learning rate of the same network from scratch"
     from pretrain_notes.transfer.compare import compare_transfer
-    r = compare_transfer(dls, test_dl, _arms(encoder, steps), 200, seeds, steps=steps, tune_seeds=1)
+    r = compare_transfer(dls, test_dl, _arms(encoder) | _scratch_arms(size), 200, seeds, steps=steps, tune_seeds=1)
     points = r.scores.pivot(index='seed', columns='arm', values='accuracy') * 100
     for arm in points.columns.drop('frozen head'):
         self.row(f'accuracy of {arm}, points', points[arm], points['frozen head'], 'frozen head', '')
     gain = points['head_then_all'] - points['frozen head']
     self.at_least(f'head_then_all minus frozen head, points, mean of {seeds} draws', gain.mean(), -1)
     self.at_least('head_then_all minus frozen head, points, worst draw', gain.min(), -3)
-    self.at_least('head_then_all minus from scratch, points, mean', (points['head_then_all'] - points['from scratch']).mean(), 20)
+    self._scratch_bar(points, size)
     norm = points['train_all, norm frozen'] - points['train_all']
     self.notes += [r.statement(), f'Batch normalization frozen minus trained, train_all: {norm.mean():+.1f} points in the mean, '
                    f'{norm.min():+.1f} to {norm.max():+.1f} in {seeds} draws.']
+    return r.scores[r.scores.arm == _same].lr.iloc[0]
+
+@patch
+def _scratch_bar(self:BenchResult, points, size):
+    "The default recipe against both networks from scratch; the bar is about the same network"
+    same, small = (points['head_then_all'] - points[a] for a in (_same, _small))
+    self.at_least(f'{size} pixels: head_then_all minus {_same}, points, mean of {len(points)} draws', same.mean(), 20)
+    self.notes.append(f'{size} pixels, {len(points)} draws: head_then_all minus {_same} {same.mean():+.1f} points ({same.min():+.1f} to {same.max():+.1f}); '
+                      f'minus {_small} {small.mean():+.1f} ({small.min():+.1f} to {small.max():+.1f}).')
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450021
+@patch
+def _larger_photos(self:BenchResult, samples, encoder, steps, lr, size=128, seeds=3):
+    "The default recipe and both networks from scratch on larger photos"
+    from pretrain_notes.transfer.compare import compare_transfer
+    from pretrain_notes.transfer.recipes import Arm
+    from pretrain_notes.transfer.tuning import head_then_all
+    dls, test_dl = _photo_loaders(samples, size)
+    arms = {'head_then_all': Arm(encoder, head_then_all, lrs=1e-3)} | _scratch_arms(size, lr)
+    r = compare_transfer(dls, test_dl, arms, 200, seeds, steps=steps, tune_seeds=1)
+    self._scratch_bar(r.scores.pivot(index='seed', columns='arm', values='accuracy') * 100, size)
+
+def _photo_loaders(samples, size):
+    "Loaders as all arms use them, and that of the test part"
+    from pretrain_notes.batch.loaders import Augment
+    dls = samples.dataloaders(size=size, mode='RGB', bs=20, augment=Augment(rotate=10, flip=True), device='cpu')
+    return dls, dls.test_dl(samples.by_split()['test'])
 
 # %% ../../nbs/845_bench.transfer.ipynb #a8450014
 @benchmark('transfer')
 def _bench_transfer(b, repeats=5, size=64, steps=40):
-    "Recipes on photos of groceries; `repeats` paired draws of 20 labels per class (at least 5), at `size` pixels"
-    if not have_data('grocery'): raise DataError('the set grocery was not found: put it where PRETRAIN_NOTES_DATA points to')
+    "Recipes on photos of groceries; `repeats` paired draws of 20 labels per class (at least 5), at `size` pixels; from scratch also at 128"
     from fastai.torch_core import set_seed
-    from pretrain_notes.batch.loaders import Augment
-    from pretrain_notes.datasets import load_samples
     from pretrain_notes.transfer.pretrained import pretrained
-    samples, encoder = load_samples('grocery'), pretrained('efficientnet_lite0')
-    dls = samples.dataloaders(size=size, mode='RGB', bs=20, augment=Augment(rotate=10, flip=True), device='cpu')
-    test_dl = dls.test_dl(samples.by_split()['test'])
+    samples, encoder = _groceries(), pretrained('efficientnet_lite0')
+    dls, test_dl = _photo_loaders(samples, size)
     with one_thread(), TemporaryDirectory() as cache:
         set_seed(0)
         b._frozen_bar(dls, test_dl, encoder, cache)
-        b._recipe_bars(dls, test_dl, encoder, steps, max(5, repeats))
-    b.notes.append(f'A 1024 x 1024 float32 matrix product on one thread reaches {gflops():.0f} GFLOP/s. Images of {size} pixels, {steps} steps.')
+        lr = b._recipe_bars(dls, test_dl, encoder, steps, max(5, repeats), size)
+        if size < 128: b._larger_photos(samples, encoder, steps, lr)
+        speed = gflops()
+    b.notes.append(f'A 1024 x 1024 float32 matrix product on one thread reaches {speed:.0f} GFLOP/s. Images of {size} pixels, {steps} steps.')
+
+def _groceries():
+    "The photos of groceries; raises `DataError` where they are not on this machine"
+    from pretrain_notes.datasets import load_samples
+    if not have_data('grocery'): raise DataError('the set grocery was not found: put it where PRETRAIN_NOTES_DATA points to')
+    return load_samples('grocery')
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450023
+def _way(dls, test_dl, encoder, seed, steps, alphas):
+    "Accuracy at each share of the way from the fitted head to the end of the training, in points"
+    from fastai.torch_core import set_seed
+    from pretrain_notes.parts import draw_labels
+    from pretrain_notes.transfer.recipes import NoValidation, encoder_learner, few_labels, fit_head, label_classes
+    from pretrain_notes.transfer.tuning import FrozenNorm, blend, weights_of
+    set_seed(seed)
+    learn = encoder_learner(few_labels(dls, draw_labels(label_classes(dls), 200, seed)), encoder, cbs=[NoValidation(), FrozenNorm()])
+    start, scores = weights_of(fit_head(learn).model), {}
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(max(1, round(steps / len(learn.dls.train))), slice(1e-4, 1e-3))      # as head_then_all does
+        learn.remove_cb(NoValidation)
+        end = weights_of(learn.model)
+        for a in alphas:
+            learn.model.load_state_dict(end)
+            blend(learn.model, start, a)
+            scores[a] = 100 * learn.validate(dl=test_dl)[1]
+    return scores
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450026
+@benchmark('blend')
+def _bench_blend(b, repeats=8, size=64, steps=40, alphas=(0, .25, .5, 1)):
+    "How far from the fitted head the default recipe should end, on Fashion-MNIST and MNIST; `repeats` draws of 200 labels"
+    import pandas as pd
+    from pretrain_notes.datasets import load_samples
+    from pretrain_notes.transfer.pretrained import pretrained
+    encoder, rng = pretrained('efficientnet_lite0'), np.random.default_rng(0)
+    with one_thread():
+        for name in ('fashion_mnist', 'mnist'):
+            if not have_data(name): raise DataError(f'the set {name} was not found: put it where PRETRAIN_NOTES_DATA points to')
+            rows = rng.permutation(60_000)[:900]
+            dls, test_dl = _photo_loaders(load_samples(name, split='train')[np.sort(rows)].split(valid=.1, test=.4, seed=0), size)
+            t = pd.DataFrame([_way(dls, test_dl, encoder, s, steps, alphas) for s in progress(range(repeats), name)])
+            for a in alphas[1:]:
+                gain = t[a] - t[0]
+                b.row(f'{name}: accuracy at alpha {a}, points', t[a], t[0], 'the fitted head', '')
+                b.notes.append(f'{name}, alpha {a}: {gain.mean():+.1f} points in the mean of {repeats} draws, standard deviation {gain.std():.1f}, worst {gain.min():+.1f}.')
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450031
+def _vit(rank):
+    "A small vision transformer with adapters of ours, and the same one with those of peft, from the same random numbers"
+    import timm, torch
+    from fastai.torch_core import set_seed
+    from peft import LoraConfig, get_peft_model
+    from pretrain_notes.transfer.adapters import add_adapters
+    set_seed(0)
+    plain = timm.create_model('vit_tiny_patch16_224', img_size=32, patch_size=4, depth=4, num_classes=10)
+    names = [n for n, m in plain.named_modules() if isinstance(m, torch.nn.Linear)]
+    ours = add_adapters(deepcopy(plain), rank, (torch.nn.Linear,))
+    peft = get_peft_model(deepcopy(plain), LoraConfig(r=rank, lora_alpha=rank, target_modules=names))
+    with torch.no_grad():
+        for n in names: peft.get_submodule(f'base_model.model.{n}').lora_A['default'].weight.copy_(ours.get_submodule(n).parametrizations.weight[0].a)
+    return ours, peft, names
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450035
+def _steps_of(models, x, y, steps, bs, lr=1e-3):
+    "(losses, CPU seconds) of training both models in turn on the same batches; each (models, steps)"
+    import torch
+    opts = [torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr) for m in models]
+    losses, seconds = np.zeros((2, len(models), steps))
+    for i in progress(range(steps), f'batches of {bs}'):
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(i))[:bs]
+        for k in (range(len(models)) if i % 2 else reversed(range(len(models)))):
+            start = time.process_time()
+            loss = torch.nn.functional.cross_entropy(models[k](x[rows]), y[rows])
+            opts[k].zero_grad(); loss.backward(); opts[k].step()
+            losses[k, i], seconds[k, i] = loss.item(), time.process_time() - start
+    return losses, seconds
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450032
+@patch
+def _same_as_peft(self:BenchResult, ours, peft, names, x, y, steps, bs):
+    "Bars of equal parameters, outputs, losses and merged weights, and the row of CPU seconds per step"
+    from pretrain_notes.transfer.adapters import merge_adapters
+    count = lambda m: sum(p.numel() for p in m.parameters() if p.requires_grad)
+    far = lambda a, b: float((a - b).abs().max())
+    out = lambda m: m(x[:100]).detach()
+    what = f'batches of {bs}'
+    self.at_most(f'{what}: parameters that are trained ({count(ours):,}), difference to peft', abs(count(ours) - count(peft)), 0)
+    self.at_most(f'{what}: outputs before training, largest difference', far(out(ours), out(peft)), 1e-5)
+    losses, seconds = _steps_of((ours, peft), x, y, steps, bs)
+    self.at_most(f'{what}: loss of {steps} steps ({losses[0][0]:.2f} to {losses[0][-5:].mean():.2f}), largest difference', np.abs(np.subtract(*losses)).max(), 1e-3)
+    trained = out(ours)
+    a, b = merge_adapters(ours), peft.merge_and_unload()
+    self.at_most(f'{what}: merged weights, largest difference', max(far(a.get_submodule(n).weight, b.get_submodule(n).weight) for n in names), 1e-4)
+    self.at_most(f'{what}: outputs before and after merging, largest difference', far(out(a), trained), 1e-5)
+    self.row(f'{what}: CPU seconds per step', *seconds[:, 3:], 'peft')
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450036
+@benchmark('adapters', peers=['peft'])
+def _bench_adapters(b, repeats=60, rank=4):
+    "Low-rank adapters of the linear layers of a small vision transformer on digits, against peft; `repeats` steps"
+    import torch
+    from pretrain_notes.datasets import digits
+    data = digits()
+    x, y = torch.tensor(data.images(32, 'RGB')).permute(0, 3, 1, 2) / 255, torch.tensor(data.labels)
+    with one_thread():
+        for bs in (8, 32): b._same_as_peft(*_vit(rank), x, y, max(4, repeats), bs)
+    b.notes.append('Ours adds the product of the two thin matrices to the weight in each step; peft multiplies the inputs by one and by the other. '
+                   'Ours also takes convolutions by the same lines, and nothing of it is left in the model after merging.')
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450041
+def _photo_folder(samples, folder, size):
+    "train/ and test/ with class folders of photos of at most `size` pixels"
+    for part, s in samples.by_split().items():
+        for i, y in enumerate(s.labels):
+            at = Path(folder)/part/s.vocab[y]; at.mkdir(parents=True, exist_ok=True)
+            im = s.image(i).convert('RGB'); im.thumbnail((size, size)); im.save(at/f'{i:04}.png')
+    return Path(folder)
+
+def _by_train(folder, out, seed):
+    "Accuracy on the test part of what `train` makes of a folder, what it chose, and the samples with its parts"
+    from pretrain_notes.samples import Samples
+    from pretrain_notes.train import train
+    r = train(folder, out, seed=seed, say=lambda line: None)
+    return 100 * r['score']['accuracy'], r['score']['chosen'], Samples.load(next((Path(out)/'stages').glob('read*/samples')))
+
+def _by_recipe(encoder, recipe, samples, size, seed, part, epochs=3):
+    "Accuracy of a recipe with all labels of the training part, on a part"
+    from pretrain_notes.transfer.recipes import arm_score
+    dls, test_dl = _photo_loaders(samples, size)
+    n = len(dls.train_ds)
+    return 100 * arm_score(recipe, dls, dls.valid if part == 'valid' else test_dl, n, seed, steps=epochs * (n // 20), lr=0. if recipe.lrs == 0. else 1e-3)['accuracy']
+
+# %% ../../nbs/845_bench.transfer.ipynb #a8450042
+@benchmark('train')
+def _bench_train(b, repeats=3, size=128):
+    "`train` on a folder of groceries against the recipe that validation picks, on the same parts; `repeats` seeds, photos of `size` pixels"
+    from pretrain_notes.transfer.pretrained import pretrained
+    encoder, recipes = pretrained('efficientnet_lite0'), _arms(pretrained('efficientnet_lite0'))
+    with one_thread(), TemporaryDirectory() as tmp:
+        folder = _photo_folder(_groceries(), Path(tmp)/'photos', size)
+        ours, chosen, parts = zip(*(_by_train(folder, Path(tmp)/f'seed{s}', s) for s in range(repeats)))
+        valid = {n: [_by_recipe(encoder, r, s, size, i, 'valid') for i, s in enumerate(parts)] for n, r in progress(list(recipes.items()), 'validation')}
+        best = max(valid, key=lambda n: np.mean(valid[n]))
+        theirs = [_by_recipe(encoder, recipes[best], s, size, i, 'test') for i, s in enumerate(parts)]
+    b.row('accuracy on the test part, points', ours, theirs, f'{best}, picked by validation', '')
+    b.notes.append('Validation: ' + ', '.join(f'{n} {np.mean(v):.1f} %' for n, v in valid.items()) + f'. train kept: {", ".join(chosen)}. Photos of {size} pixels.')
+    b.at_least(f'train minus the recipe that validation picks, points, mean of {repeats} seeds', np.mean(ours) - np.mean(theirs), -2)

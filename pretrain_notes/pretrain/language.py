@@ -8,10 +8,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.language.html.md"
 __all__ = ['HideRules', 'word_numbers', 'choose_hidden', 'hide_tokens', 'LanguageObjective', 'MaskedLM', 'CausalLM', 'write',
            'WriteSamples', 'show_guesses']
 
-# %% ../../nbs/360_pretrain.language.ipynb #c787638f
-import math
-from functools import partial
-
+# %% ../../nbs/360_pretrain.language.ipynb #ced2c6dc
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,7 +18,7 @@ from fastcore.basics import patch, store_attr
 from ..base import DataError, did_you_mean
 from ..batch.packing import next_tokens
 from ..batch.tokens import TokenBatch
-from ..markup import Span, to_html, table
+from ..markup import Span, table
 from .encoders import evaluating
 from .objective import Objective
 from .text_encoders import text_encoder
@@ -175,7 +172,7 @@ class MaskedLM(LanguageObjective):
         return self._rules
     def _vectors(self): return (self.encoder if hasattr(self, 'encoder') else self._given[0]).config.vocab_size
 
-# %% ../../nbs/360_pretrain.language.ipynb #cf6b4c08
+# %% ../../nbs/360_pretrain.language.ipynb #c250a56b
 @patch
 def forward(self:MaskedLM,
     xb:TokenBatch # a batch of tokens
@@ -194,7 +191,7 @@ def loss(self:LanguageObjective,
 )->torch.Tensor: # one number, in nats
     "The mean negative log likelihood of the right tokens"
     scores, target = outputs
-    self.parts['accuracy'] = (scores.argmax(-1) == target).float().mean()
+    if not self.training: self.parts['accuracy'] = (scores.argmax(-1) == target).float().mean()         # of a large vocabulary it takes a while
     return F.cross_entropy(scores.float(), target)
 
 # %% ../../nbs/360_pretrain.language.ipynb #c108b9a4
@@ -219,7 +216,7 @@ def forward(self:CausalLM,
     h, known = self.encoder.dense(xb), target >= 0
     return self.head(h[known]), target[known]
 
-# %% ../../nbs/360_pretrain.language.ipynb #cd69b983
+# %% ../../nbs/360_pretrain.language.ipynb #cc1cf252
 @torch.no_grad()
 def write(
     objective:CausalLM, # trained, with a tokenizer
@@ -252,19 +249,17 @@ class WriteSamples(Callback):
         if (self.epoch + 1) % max(1, self.every) == 0: self.rows.append((self.epoch + 1, write(self.learn.model, self.prompt, self.n, self.temperature)))
     def show(self):
         "What was written, as a table"
-        from IPython.display import HTML
-        return HTML(to_html(table(self.rows, ['epoch', 'text'])))
+        return table(self.rows, ['epoch', 'text'])
 
-# %% ../../nbs/360_pretrain.language.ipynb #c20fcef6
+# %% ../../nbs/360_pretrain.language.ipynb #cc541ec2
 @torch.no_grad()
 def show_guesses(
     objective:MaskedLM, # trained
     dls, # loaders of texts
     max_n:int=5, # how many texts
     seed:int=0 # for what is hidden
-): # HTML for a notebook
+): # a `table` element, which a notebook shows
     "Texts of the validation part with their gaps filled: right in green, wrong in red, with what was hidden"
-    from IPython.display import HTML
     xb = dls.valid.one_batch()[0][:max_n]
     with torch.random.fork_rng(), evaluating(objective):
         torch.manual_seed(seed)
@@ -276,7 +271,7 @@ def show_guesses(
         return Span(word(g) if i == g else f'{word(g)}→{word(i)}', ' ', style=f'background:{"#c8e6c9" if i == g else "#ffcdd2"}')
     rows = [[[cell(i, g, h) for i, g, h, m in zip(*map(torch.Tensor.tolist, (xb['input_ids'][r], guess[r], hidden[r], xb['attention_mask'][r])))
               if m and not objective.rules.special[i]]] for r in range(len(xb))]
-    return HTML(to_html(table(rows)))
+    return table(rows)
 
 # %% ../../nbs/360_pretrain.language.ipynb #c8b596b1
 @patch
@@ -293,7 +288,7 @@ def load(cls:LanguageObjective,
     **kw # for the objective: `rate`, `how`, ...
 )->LanguageObjective: # to go on with
     "A language model with its head, to continue its pretraining; in 32 bits. Raises `DataError` where the head is not there"
-    from pretrain_notes.batch.tokens import load_tokenizer
+    from pretrain_notes.batch.tokenizers import load_tokenizer
     net, report = cls.auto(None).from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
     if report['missing_keys']: raise DataError(f'{str(folder)!r} lacks {sorted(report["missing_keys"])[0]}: it holds no trained language model of this kind')
     return cls(net, tokenizer=load_tokenizer(folder), **kw)

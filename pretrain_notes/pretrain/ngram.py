@@ -13,7 +13,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fastcore.basics import patch, store_attr
+from fastcore.basics import patch
 
 from ..base import DataError
 from ..batch.tokens import TokenBatch

@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/pretrain.text_encoders.htm
 # %% auto #0
 __all__ = ['text_sizes', 'text_config', 'TextEncoder', 'mean_of_tokens', 'text_encoder', 'attention_weights', 'show_attention']
 
-# %% ../../nbs/355_pretrain.text_encoders.ipynb #cdc2e589
+# %% ../../nbs/355_pretrain.text_encoders.ipynb #cf3afc01
 from pathlib import Path
 
 import torch
@@ -16,8 +16,9 @@ from torch import nn
 
 from ..base import DataError, did_you_mean
 from ..batch.packing import model_inputs
-from ..batch.tokens import TokenBatch, load_tokenizer
-from ..markup import Table, Td, Th, to_html, Tr
+from ..batch.tokens import TokenBatch
+from ..batch.tokenizers import load_tokenizer
+from ..markup import Table, Td, Th, Tr
 
 # %% ../../nbs/355_pretrain.text_encoders.ipynb #c282bd1c
 text_sizes = dict(nano=(2, 64), tiny=(4, 128), mini=(4, 256), small=(4, 512), medium=(8, 512))       # layers, width
@@ -140,7 +141,7 @@ def _fitting(encoder):
     if t is not None and len(t) > n: raise DataError(f'the tokenizer knows {len(t):,} tokens, and the network has vectors for {n:,}: they do not belong together')
     return encoder
 
-# %% ../../nbs/355_pretrain.text_encoders.ipynb #c84d820b
+# %% ../../nbs/355_pretrain.text_encoders.ipynb #c5489f69
 @torch.no_grad()
 def attention_weights(
     encoder:TextEncoder, # with a tokenizer
@@ -167,13 +168,12 @@ def show_attention(
     layer:int=-1, # which layer, from 0
     head:int=None, # which head; None: their mean
     max_n:int=40 # how many tokens are shown
-): # HTML for a notebook
+): # a `table` element, which a notebook shows
     "A table of who looks at whom, drawn by the browser"
-    from IPython.display import HTML
     names, w = attention_weights(encoder, text)
     w = w[layer].mean(0) if head is None else w[layer, head]
     names, w = names[:max_n], w[:max_n, :max_n] / w[:max_n, :max_n].amax(1, keepdim=True)
     first = Tr(Th(), *[Th(n, style='writing-mode:vertical-rl;font-weight:normal') for n in names])
     rows = [Tr(Th(n, style='font-weight:normal;text-align:right'), *[Td(style=f'background:rgba(31,119,180,{v:.2f});min-width:14px') for v in r])
             for n, r in zip(names, w.tolist())]
-    return HTML(to_html(Table(first, *rows, style='border-collapse:collapse;font-size:12px')))
+    return Table(first, *rows, style='border-collapse:collapse;font-size:12px')

@@ -52,7 +52,7 @@ class Report:
 
 # %% ../../nbs/640_standards.check.ipynb #5bf2e87b
 def check(
-    data, # `Samples`, or the folder of a saved data set
+    data, # `Samples`, or the folder of a saved data set or model
     profile:str='core', # 'core', 'labeled' or 'publish': each runs the rules of those before it
     rules=None # ids of the rules to run; None: those of the profile
 )->Report: # what was found
@@ -62,7 +62,8 @@ def check(
     for r in rules or []:
         if r not in known: raise DataError(f'there is no rule {r!r}' + did_you_mean(r, known))
     ctx = Context(data, strict=profile == 'publish')
-    wanted = [i for i, r in known.items() if profiles.index(r.profile) <= profiles.index(profile)] if rules is None else rules
+    about = lambda r: ('model' in r.needs) == bool(ctx.model)                    # a model is not held to the rules of data
+    wanted = [i for i, r in known.items() if about(r) and profiles.index(r.profile) <= profiles.index(profile)] if rules is None else rules
     chosen = [known[i] for i in sorted(wanted)]
     return Report(ctx, profile, [(r, *_run(r, ctx)) for r in progress(chosen, 'checking')])
 

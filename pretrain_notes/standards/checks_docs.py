@@ -94,6 +94,22 @@ def _valid_license(ctx):
     rows = np.array([str(v) if v is not None else '' for v in ctx.column('license') or []])
     for v in np.unique(rows)[:100]: yield from _no_spdx(str(v), 'license', ctx.at(rows == v))
 
+# %% ../../nbs/618_standards.checks_docs.ipynb #m1140002
+def _weights_of(config):
+    "(name, stated license) of the weights that a model was started from; (None, None) where it was trained from scratch"
+    d = next((d for k in ('about', 'pretrain_notes') if isinstance(d := config.get(k), dict)), {})
+    return d.get('weights', 'a network that nobody named' if 'format' in config else None), d.get('license_of_weights')
+
+@rule('PN114', 'W', title='The license of the pretrained weights is known', needs=['model'],
+      hint='ask whoever published the weights, or start from others: `pretrained()` lists what is known of each',
+      source='SPDX 2.3 Annex D; Hugging Face model cards, base_model')
+def _license_of_weights(ctx):
+    name, license = _weights_of(ctx.model)
+    if not name: return
+    if bad := list(_no_spdx(license or 'not stated', 'config.json', ['config.json'])):
+        yield bad[0] | dict(severity='E' if ctx.strict else 'W',
+            message=f'the license of {str(name)[:60]}, which this model was trained from, is stated as {str(license or "nothing")[:60]!r}')
+
 # %% ../../nbs/618_standards.checks_docs.ipynb #bc93612c
 _dataset = '''name description license url creator datePublished conformsTo version keywords publisher dateCreated dateModified sameAs
  sdLicense sdLicence inLanguage citeAs isLiveDataset sdVersion sdPublisher sdDatePublished distribution recordSet

@@ -102,10 +102,11 @@ def _readable(table):
 class Context:
     "All that a rule may look at"
     def __init__(self,
-        data, # `Samples`, or the folder of a saved data set
+        data, # `Samples`, or the folder of a saved data set or model
         strict:bool=False # True: a missing description is a finding, not a reason to skip the rules about it
     ):
         self.root, self.strict, self.manifest, self.files_used = None, strict, {}, []
+        self.model = {}           # what a saved model says of itself; {}: this is a data set
         self.quarantined = None   # what was refused while reading, a list of {source, reason, detail}; None: not known
         if isinstance(data, Samples):
             self.quarantined, self.raw, self.info, self.steps = list(data._quarantined), data.table, dict(data.info), data.steps
@@ -136,9 +137,15 @@ def _json(path):
     except (ValueError, RecursionError, OSError) as e: return {}, f'{path.name} cannot be read: {e}'
 
 # %% ../../nbs/600_standards.rules.ipynb #d0339047
+def _model_in(root):
+    "What config.json says of a model that `train` or `save_encoder` wrote here; {} where there is none"
+    config = _json(root/'config.json')[0] if (root/'model.safetensors').is_file() else {}
+    ours = isinstance(config.get('pretrain_notes'), dict) or str(config.get('format')).startswith('pretrain_notes ')
+    return config if ours else {}
+
 @patch
 def _open(self:Context, root):
-    "Read the folder of a data set, whatever state it is in"
+    "Read the folder of a data set, whatever state it is in, or what a model says of itself"
     if root.is_file(): raise DataError(f'{root.name} is a file: read it, for example with Samples.from_csv(path), and check the samples')
     if not root.is_dir(): raise DataError(f'there is no folder {root}: give the folder of a saved data set, or Samples')
     self.root, self.name = root.resolve(), root.resolve().name
@@ -147,6 +154,8 @@ def _open(self:Context, root):
     self.steps = d if isinstance(d := self.manifest.get('steps'), list) else []
     self.quarantined = d if isinstance(d := self.manifest.get('quarantined'), list) else None
     self.name = str(self.info.get('name') or self.name)[:200]
+    self.model = _model_in(self.root)
+    if self.model: self.raw = pa.table({}); return
     paths = sorted(p for p in self.files if p.startswith('data/') and p.endswith('.parquet'))
     tables = [t for t in map(self._parquet, paths) if t is not None]
     if not tables: raise DataError(f'{root} holds no readable data/*.parquet: use Samples.from_folder for a folder of files')
@@ -331,6 +340,7 @@ class NotApplicable(Exception):
 absences = dict(   # need to a function (context) that says why it is missing, or None
     info=lambda c: None if c.info or c.root or c.strict else 'there is no description (`samples.info` is empty)',
     folder=lambda c: None if c.root else 'these samples are in memory, not in a folder (`samples.save` writes one)',
+    model=lambda c: None if c.model else 'this is a data set, not the folder of a model',
     croissant=lambda c: None if c.root and 'croissant.json' in c.files else 'there is no croissant.json (`to_croissant` writes one)',
     split=lambda c: None if 'split' in c.table.column_names else 'there is no column `split` (`samples.split` makes one)',
     label=lambda c: None if 'label' in c.table.column_names else 'there is no column `label` (`samples.with_labels` adds one)',
@@ -358,6 +368,7 @@ def run_rule(
         if r not in (known := all_rules()): raise DataError(f'there is no rule {r!r}' + did_you_mean(r, known))
         r = known[r]
     ctx = ctx if isinstance(ctx, Context) else Context(ctx)
+    if ctx.model and 'model' not in r.needs: return [], 'this is the folder of a model, not a data set'
     missing = [why for n in r.needs if (why := absences[n](ctx))]
     if missing: return [], '; '.join(missing)
     try: return [Finding(**dict(dict(rule=r.id, severity=r.severity, hint=r.hint), **d)) for d in r.fn(ctx)], None

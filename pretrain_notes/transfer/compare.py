@@ -20,7 +20,7 @@ from fastai.torch_core import set_seed
 from ..base import DataError
 from ..pretrain.probes import PairedScores, probe_scores
 from .pretrained import for_loaders
-from .recipes import arm_score, features, label_classes, loader_classes, plain_train
+from .recipes import arm_score, features, label_classes, label_strata, loader_classes, plain_train
 from ..workers import side_by_side
 
 # %% ../../nbs/410_transfer.compare.ipynb #2e9c1efb
@@ -104,7 +104,7 @@ def scores(self:Plan,
 ): # DataFrame: arm, n_labels, seed, accuracy; of fine-tunings also steps, lr, head, seconds
     "The scores of all arms; the trainings run side by side where there are cores, with the same results"
     import pandas as pd
-    label_classes(dls)                                            # are there any?
+    label_strata(dls)                                             # are there any?
     return pd.DataFrame((self._fine_tuned if self.how == 'fine_tune' else self._frozen)(dls, dl, arms))
 
 @patch
@@ -163,6 +163,6 @@ def label_efficiency(
     **kw # for the `Plan`: `steps`, `epochs`, `lrs`, `heads`, `tune_seeds`, ...; and for `encoder_learner`
 )->PairedScores: # scores, table, differences, figure
     "Compare starting points at several numbers of labels, with the same draws, augmentation, steps and tuning budget"
-    y = label_classes(dls)
+    y = label_strata(dls)
     counts = sorted({min(len(y), max(len(np.unique(y)), round(s * len(y)))) for s in shares})
     return Plan(counts, seeds, how, **dict(epochs=5, tune_seeds=1) | kw).compare(dls, test_dl, arms)

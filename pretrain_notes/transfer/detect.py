@@ -6,9 +6,9 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/transfer.detect.html.md"""
 
 # %% auto #0
 __all__ = ['checked_objects', 'BoxImages', 'letterboxed', 'DetectionScore', 'coco_dict', 'coco_results', 'mean_ap',
-           'feature_maps', 'stacked', 'features_key', 'move_boxes', 'box_targets', 'HeatMapDetector', 'giou',
-           'box_loss', 'read_boxes', 'as_objects', 'predict_boxes', 'row_loader', 'detector_learner',
-           'TorchvisionDetector', 'take_fitting', 'torchvision_targets', 'box_answers']
+           'feature_maps', 'stacked', 'maps_key', 'move_boxes', 'box_targets', 'HeatMapDetector', 'giou', 'box_loss',
+           'read_boxes', 'as_objects', 'predict_boxes', 'row_loader', 'detector_learner', 'TorchvisionDetector',
+           'take_fitting', 'torchvision_targets', 'box_answers']
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400005
 import math
@@ -262,7 +262,7 @@ def stacked(
     return torch.cat([maps[0], *(F.interpolate(m.float(), size, mode='bilinear', align_corners=False).half() for m in maps[1:])], 1)
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400039
-def features_key(
+def maps_key(
     encoder, # any module
     strides # which maps
 )->str: # the same for the same weights
@@ -275,7 +275,7 @@ def features(self:BoxImages,
     strides=(8, 16) # which maps
 )->torch.Tensor: # half precision, (n, channels, h / stride, w / stride)
     "Stacked maps of all pictures, computed at the first call for an encoder and kept"
-    key = features_key(encoder, strides)
+    key = maps_key(encoder, strides)
     if key not in self.cache: self.cache[key] = stacked(feature_maps(encoder, self.x, strides))
     return self.cache[key]
 

@@ -22,7 +22,7 @@ from fastai.torch_core import TensorBase
 from ..base import DataError, did_you_mean, file_digest
 from ..markup import P, frame, look, to_html
 from ..pretrain.encoders import make_encoder
-from ..pretrain.weights import load_encoder, read_tensors
+from ..pretrain.weights import load_encoder, read_tensors, saved_body
 
 # %% ../../nbs/400_transfer.pretrained.ipynb #a4000013
 known_weights = {}   # all weights by name
@@ -155,6 +155,9 @@ class PretrainedEncoder(nn.Module):
         return x * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
 
     def forward(self, x): return self.body(self.normalized(x))
+    def kept(self): # dict of `mean`, `std` and `about`
+        "What a folder of `save_encoder` must hold besides the weights and the network's name"
+        return dict(mean=list(self.mean), std=list(self.std), about=self.about)
 
 # %% ../../nbs/400_transfer.pretrained.ipynb #a4000029
 def _check_images(x, c, name):
@@ -286,12 +289,21 @@ def _from_folder(folder):
     if not (folder/'config.json').is_file(): raise DataError(f'{folder.name} has no config.json: it is no folder with a pretrained network')
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
     except ValueError as e: raise DataError(f'config.json of {folder.name} cannot be read: {e}') from None
+    if not isinstance(config, dict): raise DataError(f'config.json of {folder.name} holds no dictionary')
     if 'model_type' in config: return _from_transformers(folder)
+    if isinstance(notes := config.get('pretrain_notes'), dict) and 'body' in notes: return _from_saved(folder)
     if 'pretrain_notes' not in config and config.get('num_classes'): return _from_file(config['architecture'], folder/'model.safetensors', None)
     encoder, seen = load_encoder(folder), config.get('pretrain_notes') or config.get('pretrained_cfg') or {}
     mean = seen.get('mean') or [0.] * next((p.shape[1] for p in encoder.parameters() if p.ndim == 4), 3)
     return PretrainedEncoder(encoder, mean, seen.get('std') or [1.] * len(mean), dict(name=config.get('architecture', folder.name),
         source=folder.name, license='see its README.md'))
+
+def _from_saved(folder):
+    "A folder that `save_encoder` made of a `PretrainedEncoder`"
+    body, kept = saved_body(folder)
+    encoder = load_encoder(folder, into=PretrainedEncoder(body, **kept)).takes()
+    encoder.about |= dict(source=folder.name, digest=file_digest(folder/'model.safetensors'))
+    return encoder
 
 # %% ../../nbs/400_transfer.pretrained.ipynb #a4000040
 def pretrained(

@@ -22,7 +22,7 @@ from ..base import DataError
 from ..markup import frame, look, P, to_html
 from ..pretrain.encoders import evaluating, unwrapped
 from ..pretrain.objective import StopOnNaN
-from .detect import feature_maps, features_key, row_loader, take_fitting
+from .detect import feature_maps, maps_key, row_loader, take_fitting
 
 # %% ../../nbs/450_transfer.segment.ipynb #d4500017
 def fill_rings(
@@ -246,7 +246,7 @@ def features(self:MaskImages,
 )->list: # for each picture a list of half-precision maps (channels, h, w)
     "Maps of a frozen encoder, computed at the first call for an encoder and kept; pictures are padded to whole cells"
     strides = tuple(strides or encoder.strides)
-    if (key := features_key(encoder, strides)) not in self.cache:
+    if (key := maps_key(encoder, strides)) not in self.cache:
         k = max(strides)
         pad = lambda x: F.pad(x[None].float(), (0, -x.shape[2] % k, 0, -x.shape[1] % k), mode='replicate').byte()
         self.cache[key] = [[m[0] for m in feature_maps(encoder, pad(x), strides)] for x in self.x]

@@ -135,7 +135,8 @@ class Ranking:
         scores, # DataFrame: arm, fold, and a column per score; `linear` is an accuracy 0..1
         right, # DataFrame: a row per labeled image, a column per arm: whether its linear probe was right on the held-out image
         cost, # DataFrame: arm as index; parameters, mflops, peak_kb, images_per_s
-        within:float=1. # points that an encoder may be worse than the best and still be recommended because it is faster
+        within:float=1., # points that an encoder may be worse than the best and still be recommended because it is faster
+        finals=None # `Ranking` of the best of them on more labels; None: there was one round
     ): store_attr()
 
     @property
@@ -143,7 +144,9 @@ class Ranking:
     @property
     def means(self): return self.scores.drop(columns='fold').groupby('arm', sort=False).mean()
     @property
-    def best(self): return self.right.mean().idxmax()
+    def decides(self): return self.finals or self                              # the round with the most labels
+    @property
+    def best(self): return self.decides.right.mean().idxmax()
     def table(self): # DataFrame, one row per arm, the best first
         "Means of all scores, and the costs"
         return self.means.join(self.cost).sort_values('linear', ascending=False, kind='stable')
@@ -156,10 +159,10 @@ def _interval(self:Ranking, x):
 
 @patch
 def differences(self:Ranking): # DataFrame: difference, low, high; no row for the best
-    "Accuracy of the linear probe minus that of the best encoder, in points, with a 95 % interval"
+    "Accuracy of the linear probe minus that of the best encoder, in points, with a 95 % interval; after two rounds, of the finalists"
     import pandas as pd
-    r = self.right * 100.
-    rows = {a: self._interval(r[a] - r[self.best]) for a in self.arms if a != self.best}
+    r = self.decides.right * 100.
+    rows = {a: self._interval(r[a] - r[self.best]) for a in r if a != self.best}
     return pd.DataFrame(list(rows.values()), list(rows), ['difference', 'low', 'high']).sort_values('difference', ascending=False)
 
 # %% ../../nbs/420_transfer.select.ipynb #b420001e
@@ -178,8 +181,9 @@ def recommended(self:Ranking)->str: # a name
 @patch
 def statement(self:Ranking)->str: # a few sentences
     "What to take, and how sure that is"
-    best, take, d, m = self.best, self.recommended, self.differences(), self.right.mean() * 100
-    says = f'{best} has the best linear probe on {plural(len(self.right), "label")}: {m[best]:.1f} %.'
+    best, take, d, right = self.best, self.recommended, self.differences(), self.decides.right
+    says = f'{best} has the best linear probe on {plural(len(right), "label")}: {right[best].mean() * 100:.1f} %.'
+    if self.finals: says = f'The best {len(right.columns)} of {len(self.arms)} encoders on {plural(len(self.right), "label")} went into a second round. {says}'
     told = some(f'{a} ({r.difference:+.1f} points, 95 % interval {r.low:+.1f} to {r.high:+.1f})' for a, r in d.loc[self.close].iterrows())
     says += f' It is too close to call against {told}.' if self.close else ' It is better than all others, by more than chance explains.'
     if take == best: return f'{says} Recommended: {best}.'
@@ -194,7 +198,8 @@ def __repr__(self:Ranking): return self.statement()
 def _repr_html_(self:Ranking):
     t = self.table()
     for c in ('parameters', 'images_per_s'): t[c] = t[c].map('{:,.0f}'.format)
-    return to_html(look, frame(t), P(self.statement()))
+    finals = frame(self.finals.table()[['linear', 'log_prob', 'knn']]) if self.finals else None
+    return to_html(look, frame(t), finals, P(self.statement()))
 
 @patch
 def plot(self:Ranking,
@@ -215,7 +220,7 @@ def plot(self:Ranking,
     return ax.figure
 
 # %% ../../nbs/420_transfer.select.ipynb #b4200022
-def _rankable(samples, n_labels, seed):
+def _rankable(samples):
     "Labeled rows of classes that have at least two"
     import warnings
     y = samples.labels
@@ -223,33 +228,48 @@ def _rankable(samples, n_labels, seed):
     if len(lone := classes[n < 2]):
         names = some(samples.vocab[c] for c in lone)
         warnings.warn(f'{plural(len(lone), "class has", "classes have")} a single row and cannot be held out: {names}; left out of the ranking')
-    rows = np.flatnonzero(np.isin(y, classes[n >= 2]))
-    if n_labels and n_labels < len(rows): rows = rows[draw_labels(y[rows], n_labels, seed)]
-    return samples[rows]
+    return samples[np.flatnonzero(np.isin(y, classes[n >= 2]))]
+
+def _drawn(samples, n_labels, seed):
+    "Some of the rows, or all of them"
+    return samples[draw_labels(samples.labels, n_labels, seed)] if n_labels and n_labels < len(samples) else samples
 
 # %% ../../nbs/420_transfer.select.ipynb #b4200023
 def rank_encoders(
     arms:dict, # name -> encoder
     dls:DataLoaders, # whose loading is used
     samples:Samples, # labeled rows to score on; none of them may have been used to pretrain an encoder with their labels
-    n_labels:int=None, # how many of them; None: all
+    n_labels:int=None, # how many of them the first round uses; None: all, in one round
     folds:int=5, # paired folds
     seed:int=0, # for the draw and the folds
     heads:dict=None, # name -> the classifier of the source: features to outputs of its classes, for LEEP
     within:float=1., # points that an encoder may be worse than the best and still be recommended because it is faster
+    finalists:int=3, # encoders that go into a second round with all rows, where more took part in the first; 0: there is none
     cache=None # folder that keeps features; None: they are not kept
 )->Ranking: # table, differences, statement and figure
-    "Rank encoders by scores, probes and costs on the same labels and folds"
-    import pandas as pd
+    "Rank encoders by scores, probes and costs on the same labels and folds; those that lead on few labels are compared again on all of them"
     if not isinstance(arms, dict) or len(arms) < 2: raise DataError("arms is a dict of at least two, such as {'random': make_encoder(), 'mine': encoder}")
     if lost := set(heads or {}) - set(arms): raise DataError(f'heads has {some(lost)}, which is no encoder here{did_you_mean(min(lost), arms)}')
-    s = _rankable(samples, n_labels, seed)
-    at, rows, right, cost = s.folds(folds, seed, overwrite=True), [], {}, {}
-    batch = next(iter(plain_loader(dls, s[:32])))[0]
-    for name, e in progress(list(arms.items()), 'encoders'):
+    if finalists < 0 or finalists == 1: raise DataError(f'finalists={finalists}: a second round compares at least two, and 0 leaves it out')
+    every, heads = _rankable(samples), heads or {}
+    few = _drawn(every, n_labels, seed)
+    r = _round(arms, dls, few, few.folds(folds, seed, overwrite=True), heads, within, cache)
+    if 0 < finalists < len(arms) and len(few) < len(every):
+        top = {a: arms[a] for a in r.means.linear.nlargest(finalists).index}
+        r.finals = _round(top, dls, every, every.folds(folds, seed, overwrite=True), heads, within, cache)
+        r.finals.cost = r.cost
+    return r
+
+# %% ../../nbs/420_transfer.select.ipynb #b4200223
+def _round(arms, dls, samples, folds, heads, within, cache):
+    "Scores and costs of encoders on the same rows"
+    import pandas as pd
+    rows, right, cost = [], {}, {}
+    batch = next(iter(plain_loader(dls, samples[:32])))[0]
+    for name, e in progress(list(arms.items()), f'encoders, {plural(len(samples), "label")}'):
         e = checked_encoder(e)
         if hasattr(e, 'takes'): e = deepcopy(e).takes(dls)
-        try: each, right[name] = _scores_of(e, dls, s, at, (heads or {}).get(name), cache)
+        try: each, right[name] = _scores_of(e, dls, samples, folds, heads.get(name), cache)
         except DataError as err: raise DataError(f'{name}: {err}') from None
         rows += [dict(arm=name) | r for r in each]
         cost[name] = encoder_cost(e, batch.to(dls.device))

@@ -14,7 +14,7 @@ from fastai.data.core import DataLoaders
 
 from ..markup import frame, look, to_html
 from .compare import Plan
-from .recipes import label_classes
+from .recipes import label_strata
 
 # %% ../../nbs/428_transfer.time.ipynb #bc12ab38
 class TimeToAccuracy:
@@ -70,5 +70,5 @@ def time_to_accuracy(
     **kw # for the `Plan`: `lrs`, `heads`, `tune_seeds`, ...; and for `encoder_learner`
 )->TimeToAccuracy: # scores, table and figure
     "Accuracy after complete trainings of several lengths, and the CPU seconds that they took"
-    plan = Plan(min(n_labels, len(label_classes(dls))), seeds, steps=budgets, **dict(tune_seeds=1) | kw)
+    plan = Plan(min(n_labels, len(label_strata(dls))), seeds, steps=budgets, **dict(tune_seeds=1) | kw)
     return TimeToAccuracy(plan.scores(dls, test_dl, arms), cost)

@@ -80,10 +80,10 @@ def head_then_all(
     epochs:int, # passes over the labels
     lr:float, # highest learning rate, of the head
     ratio:float=10, # how many times smaller the learning rate of the first layers is
-    alpha:float=.5, # how far the end is from the fitted head: see `blend`
+    alpha:float=.25, # how far the end is from the fitted head: see `blend`
     cache=None # folder that keeps features; None: they are not kept
 )->Learner: # the same, trained
-    "The default recipe: head first, then all layers gently, then half of the way back"
+    "The default recipe: head first, then all layers gently, then most of the way back"
     start = weights_of(fit_head(learn, cache=cache).model)
     with learn.added_cbs(FrozenNorm()): learn.fit_one_cycle(epochs, slice(lr / ratio, lr))
     blend(learn.model, start, alpha)

@@ -38,6 +38,9 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.transfer.sources import *
     from pretrain_notes.transfer.time import *
     from pretrain_notes.transfer.curves import *
+    from pretrain_notes.transfer.detect import *
+    from pretrain_notes.transfer.segment import *
+    from pretrain_notes.transfer.multilabel import *
 
 # %% ../../nbs/970_vision.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
