@@ -6,10 +6,10 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/datasets.html.md"""
 
 # %% auto #0
 __all__ = ['sources', 'File', 'DataSource', 'digits', 'wine', 'breast_cancer', 'photos', 'sentences', 'sample_texts',
-           'sample_speech', 'read_idx', 'download_dir', 'data_roots', 'load_samples', 'available']
+           'sample_speech', 'read_idx', 'squad_rows', 'download_dir', 'data_roots', 'load_samples', 'available']
 
 # %% ../nbs/050_datasets.ipynb #7b849fa0
-import ast, gzip, io, math, os, re, socket, tarfile, zlib
+import ast, gzip, io, json, math, os, re, socket, tarfile, zlib
 from collections import namedtuple
 from contextlib import contextmanager
 from hashlib import sha256
@@ -428,6 +428,39 @@ DataSource('bc5cdr', 'tokens', dict(train=4560, valid=4581, test=4797), 'CC-BY-4
         train 1039940 b731361c0ed73afd04cc5fdad39afcdfd8f325d6e46c282339185a91d1af4c14 train.tsv
         valid 1031781 b909de65c4f7e3c23bb09ad52d654cdc92e96db941abe1a5dcf6f6010c03cff5 devel.tsv
         test  1080717 e41a2843a5fff0cd8d1a88cb147968d61ae29336ca70cddc3d7fb8ff21dfa1e8 test.tsv'''));
+
+# %% ../nbs/050_datasets.ipynb #c0500002
+def squad_rows(
+    src, # path, bytes, or a dictionary that was read already
+    name:str='this file' # what an error calls it
+)->list: # a dictionary per question: source_id, group (the article), text (the paragraph), question, answers (lists `text` and `answer_start`)
+    "Read the format of SQuAD, versions 1.1 and 2.0; raises `DataError` where it is something else"
+    try:
+        if not isinstance(src, dict): src = json.loads(src if isinstance(src, bytes) else Path(src).read_bytes())
+        return [_squad_row(a, p, q) for a in src['data'] for p in a['paragraphs'] for q in p['qas']]
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e:
+        raise DataError(f'{name} is not in the format of SQuAD: {type(e).__name__}: {str(e)[:100]}') from None
+
+def _squad_row(article, paragraph, q):
+    "One question with its paragraph"
+    answers = [] if q.get('is_impossible') else q['answers']
+    both = dict(text=[str(a['text']) for a in answers], answer_start=[int(a['answer_start']) for a in answers])
+    return dict(source_id=str(q['id']), group=str(article.get('title', '')), text=str(paragraph['context']), question=str(q['question']), answers=both)
+
+# %% ../nbs/050_datasets.ipynb #c0500003
+def _read_squad(parts, source): return Samples.from_rows([r for _, n, b in parts for r in squad_rows(b, n)], info=source.info)
+
+def _xquad(lang, name, size, digest):
+    "XQuAD in one language"
+    DataSource(f'xquad_{lang}', 'text', 1190, 'CC-BY-SA-4.0',
+        f'XQuAD in {name}: 1,190 questions on 240 paragraphs of 48 articles, of the development set of SQuAD 1.1'
+        + ('.' if lang == 'en' else ', translated by people: row for row the same questions as in English.'),
+        'https://github.com/google-deepmind/xquad', 'M. Artetxe, S. Ruder, D. Yogatama; P. Rajpurkar and others (SQuAD)', '2019-10-25', inLanguage=lang,
+        cite='Artetxe, M. et al. (2020). On the Cross-lingual Transferability of Monolingual Representations. ACL. arXiv:1910.11856',
+        read=_read_squad, dirs=('text/xquad', 'xquad'), files=_files(f'- {size} {digest} xquad.{lang}.json'))
+
+_xquad('en', 'English', 609383, 'e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e75019b10344f29')
+_xquad('zh', 'Chinese', 808652, '691d0b3359bc6b8faa8de931dfdfe21d50a65861ae348e32a0d1a0190b0c8835')
 
 # %% ../nbs/050_datasets.ipynb #0c46751b
 DataSource('adult', 'table', 32561, 'CC-BY-4.0',
