@@ -7,7 +7,7 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/batch.tokens.html.md"""
 # %% auto #0
 __all__ = ['TokenBatch', 'TextData', 'Tokenized', 'row_length', 'best_fit', 'by_length', 'TextDL', 'text_dataloaders', 'as_texts']
 
-# %% ../../nbs/085_batch.tokens.ipynb #1681d86c
+# %% ../../nbs/085_batch.tokens.ipynb #15b7fc35
 import sys, warnings
 from functools import partial
 from types import MethodType
@@ -22,10 +22,10 @@ from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledStr, de
 
 from ..base import DataError, DataWarning, plural
 from ..samples import Samples
-from .loaders import (ImageData, label_matrix, labels_wanted, loader_makers, parts_of, renumbering, SampleLoaders,
-    several_labels, unlabeled_message, unlabeled_rows, with_target)
+from pretrain_notes.batch.loaders import (
+    ImageData, label_matrix, labels_wanted, loader_makers, parts_of, renumbering, SampleLoaders, several_labels, unlabeled_message,
+    unlabeled_rows, with_target)
 from .tokenizers import load_tokenizer, marked_text, texts_of, token_table, train_tokenizer
-from ..markup import to_html
 
 # %% ../../nbs/085_batch.tokens.ipynb #aa7660b6
 _planes = {2: ('input_ids', 'attention_mask'), 3: ('input_ids', 'attention_mask', 'token_type_ids'),
@@ -425,7 +425,7 @@ def table_of(self:TextDL,
         rows.append([text, *(self.dataset.named(y[i].cpu()) for y in (*b[1:2], *([] if predicted is None else [predicted])))])
     return token_table(rows, ['text', *['target'] * (len(b) > 1), *['predicted'] * (predicted is not None)])
 
-# %% ../../nbs/085_batch.tokens.ipynb #44c01413
+# %% ../../nbs/085_batch.tokens.ipynb #35b31369
 @patch
 def show_batch(self:TextDL,
     b=None, # a batch; None: the first one
@@ -438,7 +438,8 @@ def show_batch(self:TextDL,
     if b is None: b = self.one_batch()
     if unique: b = tuple(o[:1].repeat(max_n, *[1] * (o.ndim - 1)) for o in b)
     if not show: return self._pre_show_batch(b, max_n=max_n)
-    return _display(self.table_of(b, max_n, **kw))
+    if (notebook := _shows()): return notebook(self.table_of(b, max_n, **kw))
+    TfmdDL.show_batch(self, b, max_n)                                 # without IPython the texts are printed
 
 @patch
 def show_results(self:TextDL,
@@ -449,8 +450,7 @@ def show_results(self:TextDL,
 ):
     "Texts with their targets and what was predicted"
     out = out[0] if isinstance(out, (tuple, list)) else out
-    return _display(self.table_of(b, max_n, predicted=out))
+    if (notebook := _shows()): return notebook(self.table_of(b, max_n, predicted=out))
+    TfmdDL.show_results(self, b, (out,), max_n)
 
-def _display(o):
-    if shell := sys.modules.get('IPython.core.display_functions'): shell.display(o)          # IPython is here, and no dependency of ours
-    else: print(to_html(o))
+def _shows(): return getattr(sys.modules.get('IPython.core.display_functions'), 'display', None)    # IPython is no dependency of ours

@@ -288,7 +288,7 @@ def load(cls:LanguageObjective,
     **kw # for the objective: `rate`, `how`, ...
 )->LanguageObjective: # to go on with
     "A language model with its head, to continue its pretraining; in 32 bits. Raises `DataError` where the head is not there"
-    from pretrain_notes.batch.tokens import load_tokenizer
+    from pretrain_notes.batch.tokenizers import load_tokenizer
     net, report = cls.auto(None).from_pretrained(str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True)
     if report['missing_keys']: raise DataError(f'{str(folder)!r} lacks {sorted(report["missing_keys"])[0]}: it holds no trained language model of this kind')
     return cls(net, tokenizer=load_tokenizer(folder), **kw)

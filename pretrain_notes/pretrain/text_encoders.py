@@ -16,7 +16,8 @@ from torch import nn
 
 from ..base import DataError, did_you_mean
 from ..batch.packing import model_inputs
-from ..batch.tokens import TokenBatch, load_tokenizer
+from ..batch.tokens import TokenBatch
+from ..batch.tokenizers import load_tokenizer
 from ..markup import Table, Td, Th, Tr
 
 # %% ../../nbs/355_pretrain.text_encoders.ipynb #c282bd1c

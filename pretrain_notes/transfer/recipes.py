@@ -191,6 +191,7 @@ def fit_head(
     cache=None # folder that keeps features; None: they are not kept
 )->Learner: # the same, its linear head set
     "Start the head as the linear probe of the frozen encoder, so that training need not unlearn random numbers (Kumar et al. 2022)"
+    if hasattr(learn.model, 'fit_head'): return learn.model.fit_head(learn)     # a net for another task knows how
     head, dl = last_linear(learn.model), plain_train(learn.dls)
     body = learn.model.encoder if hasattr(learn.model, 'encoder') else BeforeHead(learn.model)
     x, y = torch.from_numpy(features(body, dl, learn.dls.device, cache)), torch.cat([b[-1].cpu().as_subclass(torch.Tensor) for b in dl])
