@@ -59,7 +59,6 @@ def _check_weights(folder, allow_pickle):
     pickles = [p for p in sorted(folder.iterdir()) if p.suffix in ('.bin', '.pt', '.pth', '.ckpt', '.pkl')]
     if not pickles: raise DataError(f'{folder.name} has no weights: model.safetensors is missing')
     if not (allow_pickle and pickles[0].name.startswith('pytorch_model')): read_tensors(pickles[0])      # says why it is refused
-    if not allow_pickle: raise DataError(f'{folder.name} holds {pickles[0].name} and no safetensors file: allow_pickle=True loads it')
 
 # %% ../../nbs/402_transfer.text_models.ipynb #a4020012
 def _check_shards(folder, index):
