@@ -42,7 +42,7 @@ def test_the_authors_code_is_not_imported():
 @needs_weights
 def test_table_and_encoder():
     t = pretrained().table()
-    assert {'name', 'modality', 'trained_on', 'parameters', 'mb', 'license', 'digest', 'source'} <= set(t) and set(t.license) == {'UNKNOWN'}
+    assert {'name', 'modality', 'trained_on', 'parameters', 'mb', 'license', 'digest', 'source'} <= set(t) and set(t.license) == {'UNKNOWN', 'MIT'}
     e = pretrained('efficientnet_lite0')
     assert not e.training and sum(p.numel() for p in e.parameters()) == t.parameters[0] and e.about['license'] == 'UNKNOWN'
     with torch.no_grad():

