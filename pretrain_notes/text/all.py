@@ -19,6 +19,17 @@ with _no_collection(), _warnings.catch_warnings():
     from pretrain_notes.batch.packing import *
     from pretrain_notes.batch.stream import stream_dataloaders
     from pretrain_notes.batch.text_stream import *
+    from pretrain_notes.pretrain.objective import *
+    from pretrain_notes.pretrain.text_encoders import *
+    from pretrain_notes.pretrain.language import *
+    from pretrain_notes.pretrain.ngram import *
+    from pretrain_notes.transfer.recipes import *
+    from pretrain_notes.transfer.tuning import *
+    from pretrain_notes.transfer.compare import *
+    from pretrain_notes.transfer.spans import *
+    from pretrain_notes.transfer.text_models import *
+    from pretrain_notes.transfer.text import *
+    from pretrain_notes.transfer.answers import *
 
 # %% ../../nbs/971_text.all.ipynb #a8a6d48e
 __all__ = [n for n in globals() if not n.startswith('_')]
