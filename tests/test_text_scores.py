@@ -1,7 +1,8 @@
 """Scores of answers, against figures of the official scripts of SQuAD 1.1 and MLQA.
 
 `squad_scores.json` has made-up answers to pieces of the packaged sample texts: found, true answers, exact match, F1. The figures come from
-rajpurkar's evaluate-v1.1.py (English) and facebookresearch/MLQA@5ef5c73 (Chinese), run once; their code is not here."""
+a copy of rajpurkar's evaluate-v1.1.py in another repository, with the same scoring functions (English; the original file was not at hand), and
+facebookresearch/MLQA@5ef5c73 (Chinese), run once; their code is not here."""
 import json
 import numpy as np
 import pytest
