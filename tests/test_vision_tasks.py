@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from fastai.torch_core import set_seed
 from PIL import Image
 from torch import nn
@@ -206,6 +207,26 @@ def test_encoder_stays_frozen_and_features_are_computed_once():
     assert sum(calls) == 2 * len(d)                              # as they are, and mirrored
     predict_boxes(learn, d)
     assert sum(calls) == 2 * len(d) and all(torch.equal(was[n], p) for n, p in e.named_parameters())
+
+def test_features_come_from_the_folder_bit_for_bit(tmp_path, monkeypatch):
+    "A second session opens no network for pictures that it has seen; other pictures, other weights and a damaged file are computed."
+    class Frozen(nn.Module):
+        strides, calls = (8, 16), 0
+        def __init__(self): super().__init__(); self.w = nn.Parameter(torch.ones(3))
+        def dense(self, x): Frozen.calls += 1; return [F.avg_pool2d(x * self.w[:, None, None], s) for s in self.strides]
+    def data(): d = drawn(); d.folder = tmp_path; return d
+    first, n = data().features(Frozen()), Frozen.calls
+    assert torch.equal(data().features(Frozen()), first) and Frozen.calls == n and len(list(tmp_path.iterdir())) == 1
+    other = Frozen(); other.w.data *= 2
+    assert not torch.equal(data().features(other), first) and Frozen.calls > n
+    n = Frozen.calls
+    for f in tmp_path.iterdir(): f.write_bytes(f.read_bytes()[:100])
+    assert torch.equal(data().features(Frozen()), first) and Frozen.calls > n
+    pictures = MaskImages([np.full((20, 30, 3), 90, np.uint8), np.full((17, 9, 3), 9, np.uint8)], [np.zeros((20, 30), int), np.zeros((17, 9), int)], ['a', 'b'])
+    again = MaskImages([x.permute(1, 2, 0).numpy() for x in pictures.x], [m.numpy() for m in pictures.masks], ['a', 'b'])
+    pictures.folder = again.folder = tmp_path
+    maps, n = pictures.features(Frozen()), Frozen.calls
+    assert all(torch.equal(a, b) for p, q in zip(maps, again.features(Frozen())) for a, b in zip(p, q)) and Frozen.calls == n
 
 def test_learns_rectangles():
     set_seed(0)

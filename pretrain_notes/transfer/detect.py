@@ -6,14 +6,15 @@ Docs: https://pretrain-notes.github.io/pretrain_notes/transfer.detect.html.md"""
 
 # %% auto #0
 __all__ = ['checked_objects', 'BoxImages', 'letterboxed', 'DetectionScore', 'coco_dict', 'coco_results', 'mean_ap',
-           'feature_maps', 'stacked', 'maps_key', 'move_boxes', 'box_targets', 'HeatMapDetector', 'giou', 'box_loss',
-           'read_boxes', 'as_objects', 'predict_boxes', 'row_loader', 'detector_learner', 'TorchvisionDetector',
-           'take_fitting', 'torchvision_targets', 'box_answers']
+           'feature_maps', 'stacked', 'maps_key', 'kept_maps', 'move_boxes', 'box_targets', 'HeatMapDetector', 'giou',
+           'box_loss', 'read_boxes', 'as_objects', 'predict_boxes', 'row_loader', 'detector_learner',
+           'TorchvisionDetector', 'take_fitting', 'torchvision_targets', 'box_answers']
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400005
 import math
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from ..markup import frame, look, P, to_html
 from ..media import to_mode
 from ..pretrain.encoders import evaluating, unwrapped
 from ..pretrain.objective import StopOnNaN
+from ..pretrain.weights import read_tensors, write_tensors
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400016
 def _box_faults(b, category, size, n_classes):
@@ -73,7 +75,8 @@ def checked_objects(
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400023
 class BoxImages:
-    "Pictures of one size with their boxes; `findings` says which boxes were kept out"
+    "Pictures of one size with their boxes; `findings` says which boxes were kept out, `folder` where features are kept"
+    folder = None
     def __init__(self,
         x, # uint8 tensor (n, 3, h, w)
         objects, # for each picture `bbox` (lists of x, y, width, height in pixels of `x`) and `category` (class numbers); None: not labeled
@@ -93,7 +96,9 @@ class BoxImages:
     def __len__(self): return len(self.x)
     def __getitem__(self, rows):
         pick = lambda v: [v[r] for r in rows]
-        return BoxImages(self.x[rows], pick(self.objects), self.vocab, pick(self.names), self.scale[rows])
+        new = BoxImages(self.x[rows], pick(self.objects), self.vocab, pick(self.names), self.scale[rows])
+        new.folder = self.folder
+        return new
     def __repr__(self):
         return f'{len(self)} pictures of {self.x.shape[3]} x {self.x.shape[2]} with {sum(len(o["bbox"]) for o in self.objects)} boxes'
 
@@ -269,14 +274,27 @@ def maps_key(
     "What tells the features of one encoder from those of another"
     return digest([str(list(strides)), *(v.cpu().numpy() for v in encoder.state_dict().values())])
 
+def kept_maps(
+    folder, # where maps are kept; None: they are computed
+    used:list, # what decides them: texts and arrays
+    make # function without arguments that computes a list of tensors
+)->list: # the tensors
+    "Maps from a folder where they were computed before; a file that is cut off or strange is made anew"
+    if folder is None: return make()
+    path = Path(folder)/f'{digest(used)}.safetensors'
+    try: t = read_tensors(path)[0]; return [t[f'{i}'] for i in range(len(t))]
+    except (DataError, KeyError): maps = make()
+    write_tensors(path, {f'{i}': m for i, m in enumerate(maps)})
+    return maps
+
 @patch
 def features(self:BoxImages,
     encoder, # with `dense` and `strides`
     strides=(8, 16) # which maps
 )->torch.Tensor: # half precision, (n, channels, h / stride, w / stride)
-    "Stacked maps of all pictures, computed at the first call for an encoder and kept"
+    "Stacked maps of all pictures, computed at the first call for an encoder and kept, in `folder` also for the next time"
     key = maps_key(encoder, strides)
-    if key not in self.cache: self.cache[key] = stacked(feature_maps(encoder, self.x, strides))
+    if key not in self.cache: [self.cache[key]] = kept_maps(self.folder, [key, self.x.numpy()], lambda: [stacked(feature_maps(encoder, self.x, strides))])
     return self.cache[key]
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400042
@@ -317,7 +335,7 @@ def mirrored(self:BoxImages)->BoxImages: # new pictures and boxes
     "Left and right exchanged"
     if 'mirrored' not in self.cache:
         self.cache['mirrored'] = m = self.moved(torch.tensor([[-1., 0, 0], [0, 1, 0]]).expand(len(self), 2, 3))
-        m.x = self.x.flip(-1)                                                  # exact, where the warp rounds
+        m.x, m.folder = self.x.flip(-1), self.folder                           # exact, where the warp rounds
     return self.cache['mirrored']
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400047
@@ -478,6 +496,7 @@ def detector_learner(
     encoder=None, # for 'heat map', with `dense` and `strides`: see `pretrained`
     bs:int=16, # pictures per batch
     strides=(8, 16), # for 'heat map': which maps of the encoder
+    cache=None, # for 'heat map': a folder that keeps features; None: they are kept as long as the pictures
     net:dict=None, # arguments of a torchvision detector, and `weights`: a dictionary of tensors, or the name of published ones
     cbs=None, # fastai callbacks
     **kw # for the `Learner`
@@ -488,6 +507,7 @@ def detector_learner(
     if arch != 'heat map': return _torchvision_learner(train, valid, arch, bs, net or {}, **kw)
     if not hasattr(encoder, 'dense'):
         raise DataError("arch='heat map' needs an encoder that gives maps: encoder=pretrained('efficientnet_lite0')")
+    for d in (train, valid): d.folder = cache or d.folder
     return _heat_map_learner(train, valid, unwrapped(encoder), bs, strides, **kw)
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400065

@@ -22,7 +22,7 @@ from ..base import DataError
 from ..markup import frame, look, P, to_html
 from ..pretrain.encoders import evaluating, unwrapped
 from ..pretrain.objective import StopOnNaN
-from .detect import feature_maps, maps_key, row_loader, take_fitting
+from .detect import feature_maps, kept_maps, maps_key, row_loader, take_fitting
 
 # %% ../../nbs/450_transfer.segment.ipynb #d4500017
 def fill_rings(
@@ -100,7 +100,8 @@ def _rings(s):
 
 # %% ../../nbs/450_transfer.segment.ipynb #d4500027
 class MaskImages:
-    "Pictures of any size with a class for every pixel; `findings` says which were left out"
+    "Pictures of any size with a class for every pixel; `findings` says which were left out, `folder` where features are kept"
+    folder = None
     def __init__(self,
         x, # pictures: uint8, (h, w, 3) arrays
         masks, # class numbers (h, w) of each
@@ -244,12 +245,13 @@ def features(self:MaskImages,
     encoder, # with `dense` and `strides`
     strides=None # which maps; None: all
 )->list: # for each picture a list of half-precision maps (channels, h, w)
-    "Maps of a frozen encoder, computed at the first call for an encoder and kept; pictures are padded to whole cells"
+    "Maps of a frozen encoder, computed once and kept, in `folder` also for the next time; pictures are padded to whole cells"
     strides = tuple(strides or encoder.strides)
     if (key := maps_key(encoder, strides)) not in self.cache:
         k = max(strides)
         pad = lambda x: F.pad(x[None].float(), (0, -x.shape[2] % k, 0, -x.shape[1] % k), mode='replicate').byte()
-        self.cache[key] = [[m[0] for m in feature_maps(encoder, pad(x), strides)] for x in self.x]
+        flat = kept_maps(self.folder, [key, *(x.numpy() for x in self.x)], lambda: [m[0] for x in self.x for m in feature_maps(encoder, pad(x), strides)])
+        self.cache[key] = [flat[i:i + len(strides)] for i in range(0, len(flat), len(strides))]
     return self.cache[key]
 
 def _padded(items, value):
@@ -344,6 +346,7 @@ def segment_learner(
     encoder=None, # for 'linear', with `dense` and `strides`: see `pretrained`
     bs:int=4, # pictures per batch
     strides=None, # for 'linear': which maps of the encoder; None: all
+    cache=None, # for 'linear': a folder that keeps features; None: they are kept as long as the pictures
     weights=None, # for the others: tensors by name, or the name of published ones, such as 'DEFAULT'
     cbs=None, # fastai callbacks
     **kw # for the `Learner`
@@ -355,6 +358,7 @@ def segment_learner(
     if arch != 'linear': return _batch_learner(train, valid, arch, bs, weights, **kw)
     if not hasattr(encoder, 'dense'):
         raise DataError("arch='linear' needs an encoder that gives maps: encoder=pretrained('efficientnet_lite0')")
+    for d in (train, valid): d.folder = cache or d.folder
     return _list_learner(train, valid, unwrapped(encoder), bs, strides, **kw)
 
 # %% ../../nbs/450_transfer.segment.ipynb #d4500049
