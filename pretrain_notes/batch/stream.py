@@ -98,13 +98,15 @@ def _parquet_stream(paths, label, split, column):
     labels = vocab = None
     if label: labels, vocab = _classes(*_one_numbering([(values(f, label), _names(f.schema_arrow, label)) for f in files]), keep)
     starts = np.cumsum([0] + [f.metadata.row_group(g).num_rows for f in files for g in range(f.num_row_groups)])
-    groups = [(f, g, p.name) for f, p in zip(files, paths) for g in range(f.num_row_groups)]
+    groups = [(p, g) for f, p in zip(files, paths) for g in range(f.num_row_groups)]
     def read(rng):
+        own = {}                                                       # two threads must never read through one open file
         for k in (range(len(groups)) if rng is None else rng.permutation(len(groups))):
-            (f, g, name), i = groups[k], starts[k]
-            for batch in f.iter_batches(64, row_groups=[g], columns=[column]):
+            (p, g), i = groups[k], starts[k]
+            if p not in own: own[p] = _opened(p)
+            for batch in own[p].iter_batches(64, row_groups=[g], columns=[column]):
                 for v in batch[0].to_pylist():
-                    if keep[i]: yield v and (v['bytes'] if isinstance(v, dict) else v), labels[i] if label else -1, f'{name} row {i}'
+                    if keep[i]: yield v and (v['bytes'] if isinstance(v, dict) else v), labels[i] if label else -1, f'{p.name} row {i}'
                     i += 1
     return read, sum(keep), vocab
 

@@ -117,9 +117,10 @@ def _estimated_rows(dl):
 def __iter__(self:TextStreamDL):
     self.randomize(); self.before_iter()
     rng = np.random.default_rng(int(torch.randint(2**62, ()))) if self.mixed and isinstance(self.get_idxs, MethodType) else None
+    most = len(self) if self.packed else None                      # counted before the reading begins
     feed, n = Prefetch(self._batches(rng), self.ahead), 0
     try:
-        for b in islice(feed, len(self) if self.packed else None):
+        for b in islice(feed, most):
             n += len(b[0])
             yield self.after_batch(tuple(o.to(self.device) for o in (b if self.dataset.targets else b[:1])))
     finally: feed.close()
