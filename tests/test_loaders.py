@@ -146,7 +146,7 @@ def test_one_image():
     assert [tuple(v.shape) for v in two.one_batch()] == [(1, 1, 8, 8)] * 2 + [(1,)]
 
 def test_no_images():
-    with pytest.raises(DataError, match='hold text'): Samples.from_rows([dict(text='a'), dict(text='b')]).dataloaders(label=None)
+    with pytest.raises(DataError, match='need a tokenizer'): Samples.from_rows([dict(text='a'), dict(text='b')]).dataloaders(label=None)
     for x, says in ((torch.zeros(2, 8, 8, dtype=torch.uint8), 'shape'), (torch.zeros(2, 1, 8, 8), 'float32')):
         with pytest.raises(DataError, match=says): ImageTensors(x, torch.zeros(2))
     with pytest.raises(DataError, match='3 images have 2 targets'): ImageTensors(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.zeros(2))
