@@ -219,6 +219,9 @@ def test_features_come_from_the_folder_bit_for_bit(tmp_path, monkeypatch):
     assert torch.equal(data().features(Frozen()), first) and Frozen.calls == n and len(list(tmp_path.iterdir())) == 1
     other = Frozen(); other.w.data *= 2
     assert not torch.equal(data().features(other), first) and Frozen.calls > n
+    class Otherwise(Frozen):
+        def dense(self, x): return [1 - m for m in super().dense(x)]
+    assert not torch.equal(data().features(Otherwise()), first)                     # equal weights, used in another way
     n = Frozen.calls
     for f in tmp_path.iterdir(): f.write_bytes(f.read_bytes()[:100])
     assert torch.equal(data().features(Frozen()), first) and Frozen.calls > n

@@ -33,6 +33,7 @@ from ..media import to_mode
 from ..pretrain.encoders import evaluating, unwrapped
 from ..pretrain.objective import StopOnNaN
 from ..pretrain.weights import read_tensors, write_tensors
+from ..steps import source_digest
 
 # %% ../../nbs/440_transfer.detect.ipynb #d4400016
 def _box_faults(b, category, size, n_classes):
@@ -270,9 +271,10 @@ def stacked(
 def maps_key(
     encoder, # any module
     strides # which maps
-)->str: # the same for the same weights
+)->str: # the same for the same weights, used by the same code
     "What tells the features of one encoder from those of another"
-    return digest([str(list(strides)), *(v.cpu().numpy() for v in encoder.state_dict().values())])
+    code = [repr(encoder), source_digest(type(encoder)), source_digest(feature_maps)]         # equal weights may be used in another way
+    return digest([str(list(strides)), *code, *(p for n, v in encoder.state_dict().items() for p in (n, v.cpu().numpy()))])
 
 def kept_maps(
     folder, # where maps are kept; None: they are computed
