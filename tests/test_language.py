@@ -71,7 +71,7 @@ def test_what_is_hidden(tok, how):
     rules = HideRules(tok, how=how)
     xb = batch(tok, TEXTS[:6] * 50)
     shown, hidden, target = hide_tokens(xb, rules)
-    allowed = xb['attention_mask'].bool() & ~rules.special[xb['input_ids']]
+    allowed = xb['attention_mask'].bool() & ~rules.of(xb['input_ids'])[0]
     assert not (hidden & ~allowed).any() and (hidden.any(1) == allowed.any(1)).all()
     assert torch.equal(shown[~hidden], xb['input_ids'][~hidden]) and torch.equal(target, xb['input_ids'][hidden])
     assert (shown[hidden] == tok.mask_token_id).float().mean().item() == pytest.approx(.8, abs=.08)
@@ -81,13 +81,41 @@ def test_words_are_hidden_whole(tok):
     rules = HideRules(tok, how='word', rate=.3)
     words, hidden = word_numbers(xb, rules), choose_hidden(xb, rules)
     for r in range(len(xb)):
-        for w in words[r].unique(): assert len(hidden[r][(words[r] == w) & ~rules.special[xb['input_ids'][r]]].unique()) <= 1
+        for w in words[r].unique(): assert len(hidden[r][(words[r] == w) & ~rules.of(xb['input_ids'][r])[0]].unique()) <= 1
 
-def test_a_segmenter_says_where_chinese_words_end(tok):
-    xb = batch(tok, ['猫坐在垫子上'])
+CHINESE = ['猫坐在垫子上看着窗外', '机器学习需要很多数据', '今天天气很好我们去公园', '数据的质量决定模型的质量', '他在北京的大学学习历史'] * 8
+
+@pytest.mark.parametrize('kind', ['wordpiece', 'bpe', 'unigram', 'bytes'])
+def test_chinese_words_in_every_kind_of_tokenizer(kind):
+    "About two characters a piece, no character is cut in two, and about the share that was asked for is hidden."
+    t = train_tokenizer(CHINESE + ['plain words beside them'] * 8, kind, vocab_size=320)
+    xb, rules = batch(t, CHINESE[:5] * 60), HideRules(t, how='word')
+    special, *_, chars = rules.of(xb['input_ids'])
+    words, real = word_numbers(xb, rules), xb['attention_mask'].bool() & ~special
+    n = [len(w[m].unique()) for w, m in zip(words, real)]
+    per_word = sum(map(len, CHINESE[:5])) * 60 / sum(n)
+    assert 1.5 < per_word < 4, per_word
+    assert (words[:, 1:] == words[:, :-1])[(chars[:, 1:] == 0) & real[:, 1:]].all()
+    hidden = choose_hidden(xb, rules)
+    assert .1 < float(hidden.sum() / real.sum()) < .3
+
+@pytest.mark.parametrize('kind', ['bpe', 'bytes'])
+def test_words_without_signs(kind):
+    "A letter goes on with a letter; a space, a mark and a digit end a word. Cyrillic letters of two bytes stay whole."
+    t = train_tokenizer(['мир hello, world 42'] * 9, kind, vocab_size=265)
+    xb = batch(t, ['мир hello, world 42'])
+    n = word_numbers(xb, HideRules(t, how='word'))[0, 1:-1].tolist()
+    text = [t.decode([i]) for i in xb['input_ids'][0, 1:-1].tolist()]
+    assert len(set(n)) == 6 - ('42' in text) + sum(not s.strip() for s in text if '\ufffd' not in s) and n == sorted(n), list(zip(text, n))     # мир, hello, the comma, world, 4, 2, and spaces that are tokens
+
+@pytest.mark.parametrize('kind', ['wordpiece', 'bytes'])
+def test_a_segmenter_says_where_chinese_words_end(kind):
+    t = train_tokenizer(TEXTS, kind, vocab_size=300)
     parts = ['猫', '坐在', '垫子', '上']
-    n = word_numbers(xb, HideRules(tok, how='word', segment=lambda s: parts))[0, 1:-1]
-    assert [int((n == k).sum()) for k in n.unique()] == [1, 2, 2, 1]
+    rules = HideRules(t, how='word', segment=lambda s: parts if s == '猫坐在垫子上' else [s])
+    xb = batch(t, ['猫坐在垫子上'])
+    n, chars = word_numbers(xb, rules)[0, 1:-1], rules.of(xb['input_ids'][0, 1:-1])[-1]
+    assert [int(chars[n == k].sum()) for k in n.unique()] == [1, 2, 2, 1]
 
 def test_a_text_of_special_tokens_alone_hides_nothing(tok, dls):
     o = MaskedLM(text_encoder('bert', tok, size='nano')).setup(dls.one_batch()[0])
@@ -115,6 +143,21 @@ def test_causal_loss_is_that_of_transformers(tok, dls, kind):
     labels = torch.where(xb['attention_mask'].bool(), xb['input_ids'], -100)
     theirs = o.network(input_ids=xb['input_ids'], attention_mask=xb['attention_mask'], labels=labels).loss
     assert float(o.loss(o(xb))) == pytest.approx(float(theirs), abs=1e-5)
+
+@pytest.mark.parametrize('kind,more', [('gemma2', dict(final_logit_softcapping=.5, head_dim=8, num_key_value_heads=2)), ('granite', dict(logits_scaling=8., num_key_value_heads=2))])
+def test_a_head_that_does_more_is_refused(tok, dls, kind, more):
+    "Gemma 2 bounds its scores and Granite divides them, in their own code: the loss would be another one."
+    from transformers import AutoConfig, AutoModelForCausalLM
+    c = AutoConfig.for_model(kind, vocab_size=len(tok), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, initializer_range=1., pad_token_id=0, **more)
+    with pytest.raises(DataError, match='more with its scores'): CausalLM(AutoModelForCausalLM.from_config(c), tok).setup(dls.one_batch()[0])
+
+def test_distilbert_is_refused_and_roberta_is_not(tok, dls):
+    from transformers import AutoConfig, AutoModelForMaskedLM
+    x = dls.one_batch()[0]
+    made = lambda kind, **kw: MaskedLM(AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, vocab_size=len(tok), pad_token_id=0, **kw)), tokenizer=tok)
+    with pytest.raises(DataError, match='more with its scores'): made('distilbert', dim=16, n_layers=1, n_heads=2, hidden_dim=16).setup(x)
+    o = made('roberta', hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16).setup(x)
+    assert torch.isfinite(o.loss(o(x)))
 
 @pytest.mark.parametrize('make', [lambda t: MaskedLM(text_encoder('bert', t, size='nano')), lambda t: CausalLM(text_encoder('llama', t, size='nano'))])
 def test_trained_saved_and_continued(dls, tok, make, tmp_path):

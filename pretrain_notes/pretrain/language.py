@@ -9,6 +9,9 @@ __all__ = ['HideRules', 'word_numbers', 'choose_hidden', 'hide_tokens', 'Languag
            'WriteSamples', 'show_guesses']
 
 # %% ../../nbs/360_pretrain.language.ipynb #ced2c6dc
+import re
+from itertools import accumulate
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,16 +19,17 @@ from fastai.callback.core import Callback
 from fastcore.basics import patch, store_attr
 
 from ..base import DataError, did_you_mean
-from ..batch.packing import next_tokens
+from ..batch.packing import model_inputs, next_tokens
+from ..batch.tokenizers import marked_text, token_table
 from ..batch.tokens import TokenBatch
-from ..markup import Span, table
+from ..markup import table
 from .encoders import evaluating
 from .objective import Objective
 from .text_encoders import text_encoder
 
 # %% ../../nbs/360_pretrain.language.ipynb #c4ef4809
-class HideRules:
-    "What may be hidden, as tables over a tokenizer's vocabulary"
+class HideRules(nn.Module):
+    "What may be hidden, as tables over a tokenizer's vocabulary; they move to the device of the objective"
     def __init__(self,
         tokenizer, # a tokenizer of `transformers` with a mask token
         rate:float=.15, # share of the tokens that are hidden, between 0 and 1
@@ -33,25 +37,42 @@ class HideRules:
         segment=None, # function of a run of Chinese characters that gives its words; None: pieces of about two characters
         n_vocab:int=None # size of the network's vocabulary; None: the tokenizer's
     ):
+        super().__init__()
         if not 0 < rate < 1: raise DataError(f'rate={rate} must be between 0 and 1: something to guess, and something to guess from')
         if how not in ('token', 'word', 'span'): raise DataError(f'how={how!r} is no way to hide tokens' + did_you_mean(how, ('token', 'word', 'span')))
         if tokenizer is None or tokenizer.mask_token_id is None: raise DataError('hiding needs a tokenizer with a mask token, as train_tokenizer makes them')
         store_attr('tokenizer,rate,how,segment')
-        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self.mask, self.n_vocab = tokenizer.mask_token_id, len(tokenizer)
-        self.special = torch.zeros(max(n_vocab or 0, len(names)), dtype=torch.bool)
-        self.special[tokenizer.all_special_ids] = True
-        self.begins, self.han = (torch.ones_like(self.special) for _ in range(2))
-        self.begins[:len(names)] = torch.tensor([_begins_word(t, tokenizer) for t in names])
-        self.han[:len(names)] = torch.tensor([_is_han(tokenizer.decode([i])) for i in range(len(names))])
+        kinds = torch.zeros(max(n_vocab or 0, self.n_vocab), 5, dtype=torch.long)
+        kinds[:self.n_vocab, 1:] = torch.tensor(_token_kinds(tokenizer))
+        kinds[tokenizer.all_special_ids, 0] = 1
+        self.register_buffer('kinds', kinds, persistent=False)
 
-def _is_han(text): return len(text.strip()) == 1 and ('\u3400' <= text.strip() <= '\u9fff' or '\uf900' <= text.strip() <= '\ufaff' or '\U00020000' <= text.strip() <= '\U0003ffff')
+    def of(self, ids):
+        "(special, glued, open, begins with a Chinese character; characters that begin in it) of tokens"
+        k = self.kinds[ids]
+        return *k[..., :4].bool().unbind(-1), k[..., 4]
 
-def _begins_word(token, tokenizer):
-    "Whether a token begins a word: by `##` in WordPiece, by a leading space in the others, and marks and digits stand for themselves"
-    if token.startswith('##'): return False
-    wordpiece = tokenizer.backend_tokenizer.model.__class__.__name__ == 'WordPiece'
-    return wordpiece or token[0] in 'Ġ▁' or not (token[0].isalpha() or token[0] in '¡¢£¤¥¦§¨©ª«¬®¯°±²³´µ¶·¸¹º»¼½¾¿')
+
+# %% ../../nbs/360_pretrain.language.ipynb #c3600002
+_han = re.compile('[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]')
+
+def _token_kinds(tokenizer):
+    "(glued, open, begins with a Chinese character, characters that begin in it) of each token"
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+    parts, names = tokenizer.backend_tokenizer, tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    pieces = type(parts.model).__name__ == 'WordPiece'
+    known = {c: b for b, c in bytes_to_unicode().items()} if type(parts.decoder).__name__ == 'ByteLevel' else {}
+    raw = [bytes(known[c] for c in n) if known and set(n) <= known.keys() else n.removeprefix('##').replace('\u2581', ' ').encode() for n in names]
+    return [(*((n[:2] == '##', True) if pieces else _edges(b)), _begins_han(b), sum(not 0x80 <= x < 0xc0 for x in b)) for n, b in zip(names, raw)]
+
+def _edges(b):
+    "Whether a token can be glued to the one before it, and whether it is open for the one after it: both are letters, or half a character"
+    text = b.decode(errors='replace')
+    return tuple(c.isalpha() and not _han.match(c) or c == '\ufffd' for c in (text[:1], text[-1:]))
+
+def _begins_han(b): return bool(_han.match(b.decode(errors='ignore').lstrip())) or len(b) < 3 and b'\xe3' <= b[:1] <= b'\xe9'        # the second: a part of one
+
 
 # %% ../../nbs/360_pretrain.language.ipynb #c52a7931
 def word_numbers(
@@ -59,25 +80,23 @@ def word_numbers(
     rules:HideRules # says where words begin
 )->torch.Tensor: # int64 (n, l): tokens of one word have the same number
     "Number the words of each row"
-    ids, device = xb['input_ids'], xb['input_ids'].device
-    begins, han = (t.to(device)[ids] for t in (rules.begins, rules.han))
-    after_han = F.pad(han[:, :-1], (1, 0))
-    inside = han & after_han                                        # a Chinese character after another
-    begins = torch.where(inside, _splits(ids, han, inside, rules), begins | han | after_han)
-    return (begins | rules.special.to(device)[ids]).long().cumsum(1)
+    ids = xb['input_ids']
+    special, glued, opened, han, chars = rules.of(ids)
+    before = lambda t: F.pad(t[:, :-1], (1, 0))
+    place = torch.arange(ids.shape[1], device=ids.device).where(chars > 0, 0).cummax(1).values       # where the character of each token began
+    after_han = before(han.gather(1, place))
+    begins = torch.where(han & after_han, _splits(ids, han & ~after_han, chars, place, rules), han | after_han | ~(glued & before(opened)))
+    return (begins & (chars > 0) | special).long().cumsum(1)
 
-def _splits(ids, han, inside, rules):
+def _splits(ids, first, chars, place, rules):
     "Whether a word begins at a Chinese character that follows another"
-    if rules.segment is None: return torch.rand(ids.shape, device=ids.device) < .5
-    out = torch.zeros_like(inside)
-    for r in han.any(1).nonzero()[:, 0].tolist():
-        starts = (han[r] & ~inside[r]).nonzero()[:, 0].tolist()
-        for s in starts:
-            e = s + 1
-            while e < ids.shape[1] and inside[r, e]: e += 1
-            words = rules.segment(''.join(rules.tokenizer.decode([i]).strip() for i in ids[r, s:e].tolist()))
-            at = torch.tensor([len(w) for w in words[:-1]], dtype=torch.long).cumsum(0) + s
-            out[r, at[at < e].to(out.device)] = True
+    if rules.segment is None: return torch.rand(ids.shape, device=ids.device) < torch.where(chars > 1, 1., .5)
+    han, out = rules.of(ids)[3].gather(1, place), torch.zeros_like(first)
+    for r, s in first.nonzero().tolist():
+        e = s + int(han[r, s:].long().cumprod(0).sum())
+        ends = set(accumulate(map(len, rules.segment(rules.tokenizer.decode(ids[r, s:e]).replace(' ', '')))))
+        at = chars[r, s:e].cumsum(0) - chars[r, s:e]                                                # characters before each token
+        out[r, s:e] = torch.tensor([n in ends for n in at.tolist()])
     return out
 
 # %% ../../nbs/360_pretrain.language.ipynb #ce529e41
@@ -87,7 +106,7 @@ def choose_hidden(
 )->torch.Tensor: # bool (n, l): what is hidden, at least one token of a row that has any
     "Another random choice of places for each row"
     ids = xb['input_ids']
-    allowed = xb['attention_mask'].bool() & ~rules.special.to(ids.device)[ids]
+    allowed = xb['attention_mask'].bool() & ~rules.of(ids)[0]
     score = torch.rand(ids.shape, device=ids.device)
     if rules.how == 'word': score = score.gather(1, word_numbers(xb, rules).clamp_(max=ids.shape[1] - 1))
     first = torch.where(allowed, score, 2.)
@@ -105,6 +124,7 @@ def _spans(score, rate):
     for k in range(1, 10): hidden[:, k:] |= (start & (length > k))[:, :-k]
     return hidden
 
+# %% ../../nbs/360_pretrain.language.ipynb #c3600003
 def hide_tokens(
     xb:TokenBatch, # a batch of tokens
     rules:HideRules # what to hide
@@ -127,28 +147,37 @@ class LanguageObjective(Objective):
         self.tokenizer = tokenizer or self._given[0].tokenizer
         self._full = [encoder] if hasattr(encoder, 'get_output_embeddings') and encoder.get_output_embeddings() is not None else []
 
-    def setup(self, x):
-        if hasattr(self, 'encoder'): return self
-        self.encoder, self._given = self._given[0], []
-        full = self._full[0] if self._full else self._with_head()
-        self.head = _head_of(full)
-        self._full = [full]
-        return self.to(x.device)
+    @property
+    def network(self): return self._full[0]                     # in a list: its parts are those of `encoder` and `head`
+
+    def build(self, n, x):
+        if not self._full: self._full = [self._with_head()]
+        self.head = _head_of(self.network.to(x.device))
+        _check_head(self, x[:2])
 
     def _with_head(self):
+        "A network with a new head on the encoder"
         full = self.auto().from_config(self.encoder.config).float()
         setattr(full, full.base_model_prefix, self.encoder.model)
         full.tie_weights()
         return full
 
-    @property
-    def network(self): return self._full[0]
-
+# %% ../../nbs/360_pretrain.language.ipynb #c3600005
 def _head_of(full):
     "The part of a language model that follows its body, as one module"
     parts = [m for n, m in full.named_children() if n != full.base_model_prefix]
     if not parts: raise DataError(f'{type(full).__name__} has no head that gives scores of words')
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+@torch.no_grad()
+def _check_head(objective, x):
+    "Raises `DataError` where body and head do not give the scores of the whole network"
+    full, enc = objective.network, objective.encoder
+    with evaluating(full):
+        want = full(**model_inputs(x, enc.causal, enc.model.dtype)).logits
+        try: same = torch.allclose(objective.head(enc.dense(x)), want, rtol=1e-3, atol=1e-4)
+        except (TypeError, RuntimeError, NotImplementedError): same = False
+    if not same: raise DataError(f'{type(full).__name__} does more with its scores than its layers say, and cannot be trained here: bert, roberta, modernbert, gpt2 and llama can')
 
 # %% ../../nbs/360_pretrain.language.ipynb #c7b2402e
 class MaskedLM(LanguageObjective):
@@ -166,11 +195,10 @@ class MaskedLM(LanguageObjective):
     def auto(self):
         from transformers import AutoModelForMaskedLM
         return AutoModelForMaskedLM
-    @property
-    def rules(self):
-        if not hasattr(self, '_rules'): self._rules = HideRules(self.tokenizer, n_vocab=self._vectors(), **self._options)
-        return self._rules
-    def _vectors(self): return (self.encoder if hasattr(self, 'encoder') else self._given[0]).config.vocab_size
+    def build(self, n, x):
+        super().build(n, x)
+        self.rules = HideRules(self.tokenizer, n_vocab=self.encoder.config.vocab_size, **self._options)
+
 
 # %% ../../nbs/360_pretrain.language.ipynb #c250a56b
 @patch
@@ -258,20 +286,15 @@ def show_guesses(
     dls, # loaders of texts
     max_n:int=5, # how many texts
     seed:int=0 # for what is hidden
-): # a `table` element, which a notebook shows
-    "Texts of the validation part with their gaps filled: right in green, wrong in red, with what was hidden"
+): # an HTML element, which a notebook shows
+    "Texts of the validation part with their gaps filled; an arrow leads from a wrong guess to what was hidden"
     xb = dls.valid.one_batch()[0][:max_n]
+    ids, mask = xb['input_ids'], xb['attention_mask'].bool()
     with torch.random.fork_rng(), evaluating(objective):
         torch.manual_seed(seed)
-        shown, hidden, target = hide_tokens(xb, objective.rules)
-        guess = shown.masked_scatter(hidden, objective.head(objective.encoder.dense(_with_ids(xb, shown))[hidden]).argmax(-1))
-    word = lambda i: objective.tokenizer.decode([int(i)]).strip() or '·'
-    def cell(i, g, gap):
-        if not gap: return Span(word(i) + ' ')
-        return Span(word(g) if i == g else f'{word(g)}→{word(i)}', ' ', style=f'background:{"#c8e6c9" if i == g else "#ffcdd2"}')
-    rows = [[[cell(i, g, h) for i, g, h, m in zip(*map(torch.Tensor.tolist, (xb['input_ids'][r], guess[r], hidden[r], xb['attention_mask'][r])))
-              if m and not objective.rules.special[i]]] for r in range(len(xb))]
-    return table(rows)
+        shown, hidden, _ = hide_tokens(xb, objective.rules)
+        guess = ids.masked_scatter(hidden, objective.head(objective.encoder.dense(_with_ids(xb, shown))[hidden]).argmax(-1))
+    return token_table([[marked_text(guess[r][m], objective.tokenizer, hidden[r][m], ids[r][m])] for r, m in enumerate(mask)], None)
 
 # %% ../../nbs/360_pretrain.language.ipynb #c8b596b1
 @patch
