@@ -1,5 +1,6 @@
 """Spans and tokens: every span comes back or is named, in any script; entity scores equal seqeval's in both of its definitions"""
-import json, random, string
+import json, random
+from itertools import combinations
 from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -35,8 +36,8 @@ def test_every_span_comes_back_or_is_named(tokenizers, kind):
 def test_bytes_express_everything(tokenizers):
     for text in HARD:
         offsets = tokenizers['bytes'](text, return_offsets_mapping=True)['offset_mapping']
-        for i, c in enumerate(text):
-            if not c.isspace(): assert not tag_tokens(text, [dict(start=i, end=i + 1, label='X')], offsets).inexact, (text, i)
+        for a, b in combinations(range(len(text) + 1), 2):
+            if text[a:b].strip(): assert not tag_tokens(text, [dict(start=a, end=b, label='X')], offsets).inexact, (text, a, b)
 
 @given(st.lists(st.sampled_from(['O', 'B-A', 'I-A', 'B-B', 'I-B']), max_size=12))
 @settings(max_examples=300, deadline=None)
@@ -63,6 +64,11 @@ def test_scores_equal_seqeval():
 def test_impossible_spans_are_named(span, word):
     good, said = checked_spans('Ann met Bob', [span | dict(label='P')])
     assert not good and word in said[0]
+
+@pytest.mark.parametrize('span', [dict(start=0, end=3), dict(start='0', end=3, label='P'), dict(start=0, end=None, label='P'), dict(label='P'), None, 'Ann', dict(start=0., end=3., label='P')])
+def test_what_is_no_span_is_named(span):
+    good, said = checked_spans('Ann met Bob', [span, dict(start=8, end=11, label='P')])
+    assert len(good) == 1 and len(said) == 1 and 'is no span' in said[0]
 
 def test_a_span_across_another_is_named():
     good, said = checked_spans('Ann met Bob', [dict(start=0, end=7, label='A'), dict(start=4, end=11, label='B')])

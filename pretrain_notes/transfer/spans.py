@@ -19,8 +19,9 @@ def checked_spans(
     spans # dictionaries with `start`, `end` (characters, the end not included) and `label`
 )->tuple: # (the spans that can be used, in order; a list of sentences about the others)
     "The spans of a text, without those that cannot be right"
-    good, said, end = [], [], 0
-    for s in sorted(spans or (), key=lambda s: (s['start'], -s['end'])):
+    whole = lambda s: isinstance(s, dict) and s.get('label') is not None and all(type(s.get(k)) is int for k in ('start', 'end'))
+    good, said, end = [], [f'{str(s)[:60]} is no span: it needs start and end as whole numbers, and a label' for s in spans or () if not whole(s)], 0
+    for s in sorted(filter(whole, spans or ()), key=lambda s: (s['start'], -s['end'])):
         a, b, name = s['start'], s['end'], f'{s["label"]} at {s["start"]} to {s["end"]}'
         if not 0 <= a <= b <= len(text): said.append(f'{name} is ' + ('inverted' if a > b else f'outside of the text of {len(text)} characters'))
         elif not text[a:b].strip(): said.append(f'{name} is empty')
