@@ -59,6 +59,15 @@ def test_what_does_not_fit_is_refused(tok, tmp_path):
     (tmp_path/'pytorch_model.bin').write_bytes(b'\x80\x04cos\nsystem\n')
     with pytest.raises(DataError): text_encoder(tmp_path, tok)
 
+def test_roberta_reads_less_than_it_says(tok):
+    "Two of its positions are for padding: one row more, and torch would say `index out of range`."
+    from transformers import AutoConfig
+    e = text_encoder(AutoConfig.for_model('roberta', vocab_size=len(tok), pad_token_id=1, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                                          max_position_embeddings=12))
+    row = lambda n: TokenBatch(input_ids=torch.full((1, n), 7), attention_mask=torch.ones(1, n, dtype=torch.long))
+    assert e.longest == 10 and e(row(10)).isfinite().all()
+    with pytest.raises(DataError, match='reads 10'): e(row(11))
+
 def test_attention_is_shown_escaped(tok):
     e = text_encoder('bert', tok, size='nano')
     html = to_html(show_attention(e, '<img src=x> 猫 👩‍💻'))

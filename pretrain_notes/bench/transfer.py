@@ -245,7 +245,8 @@ def _by_recipe(encoder, recipe, samples, size, seed, part, epochs=3):
 def _bench_train(b, repeats=3, size=128):
     "`train` on a folder of groceries against the recipe that validation picks, on the same parts; `repeats` seeds, photos of `size` pixels"
     from pretrain_notes.transfer.pretrained import pretrained
-    encoder, recipes = pretrained('efficientnet_lite0'), _arms(pretrained('efficientnet_lite0'))
+    encoder = pretrained('efficientnet_lite0')
+    recipes = _arms(encoder)
     with one_thread(), TemporaryDirectory() as tmp:
         folder = _photo_folder(_groceries(), Path(tmp)/'photos', size)
         ours, chosen, parts = zip(*(_by_train(folder, Path(tmp)/f'seed{s}', s) for s in range(repeats)))

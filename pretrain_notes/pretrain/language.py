@@ -257,7 +257,8 @@ def write(
     t, net, kw = objective.tokenizer, objective.network, dict(do_sample=temperature > 0)
     ids = t(prompt, add_special_tokens=False)['input_ids']
     ids = torch.tensor([[i for i in [t.bos_token_id] if i is not None] + ids], device=next(net.parameters()).device)
-    room = objective.encoder.config.max_position_embeddings - ids.shape[1]
+    room = (objective.encoder.longest or n + ids.shape[1]) - ids.shape[1]
+    if not ids.numel(): raise DataError('this tokenizer has no token to begin with: give a prompt')
     if room < 1: raise DataError(f'the prompt has {ids.shape[1]} tokens, and the network reads {ids.shape[1] + room}')
     if temperature > 0: kw |= dict(temperature=temperature)
     with torch.random.fork_rng(), evaluating(net):

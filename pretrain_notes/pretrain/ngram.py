@@ -147,7 +147,7 @@ def log_probabilities(
     enc, t = objective.encoder, objective.tokenizer
     first, device = next(i for i in (t.bos_token_id, t.cls_token_id, t.eos_token_id, ids[0]) if i is not None), next(enc.parameters()).device
     x = torch.tensor([first, *ids])
-    room = min(enc.config.max_position_embeddings, len(x))
+    room = min(enc.longest or 512, len(x))
     starts = sorted({*range(0, len(x) - room + 1, max(1, room // 2)), len(x) - room})
     out = np.zeros(len(x))
     with evaluating(objective):

@@ -19,6 +19,7 @@ from ..batch.packing import model_inputs
 from ..batch.tokens import TokenBatch
 from ..batch.tokenizers import load_tokenizer
 from ..markup import Table, Td, Th, Tr
+from .encoders import evaluating
 
 # %% ../../nbs/355_pretrain.text_encoders.ipynb #c282bd1c
 text_sizes = dict(nano=(2, 64), tiny=(4, 128), mini=(4, 256), small=(4, 512), medium=(8, 512))       # layers, width
@@ -62,7 +63,7 @@ class TextEncoder(nn.Module):
     ):
         super().__init__()
         self.model = model.get_encoder() if getattr(model.config, 'is_encoder_decoder', False) else model
-        self.tokenizer = tokenizer
+        self.tokenizer, self.longest = tokenizer, _positions(self.model)
     @property
     def config(self): return self.model.config
     @property
@@ -74,6 +75,12 @@ class TextEncoder(nn.Module):
         return f'{sum(p.numel() for p in self.parameters()):,} parameters, width {self.width}'
 
     def __repr__(self): return f'TextEncoder({self.config.model_type}, {self.config.num_hidden_layers} layers, {self.extra_repr()})'
+
+def _positions(model):
+    "How many tokens a network can read; RoBERTa keeps some of its positions for itself"
+    n = getattr(model.config, 'max_position_embeddings', None)
+    own = next((m.padding_idx for k, m in model.named_modules() if k.endswith('position_embeddings') and isinstance(m, nn.Embedding)), None)
+    return n and n - (0 if own is None else own + 1)
 
 def _reads_onwards(kind):
     "Whether networks of a kind see only what stands before"
@@ -96,9 +103,9 @@ def dense(self:TextEncoder,
     xb:TokenBatch # a batch of tokens
 )->torch.Tensor: # (n, l, width)
     "The features of each token; raises `DataError` for rows that are longer than the network can read"
-    xb, room = _batch(xb), getattr(self.config, 'max_position_embeddings', None) or getattr(self.config, 'n_positions', None)
-    if room and xb['input_ids'].shape[1] > room:
-        raise DataError(f'rows of {xb["input_ids"].shape[1]} tokens do not fit a network that reads {room}: load the texts with max_length={room}')
+    xb = _batch(xb)
+    if self.longest and xb['input_ids'].shape[1] > self.longest:
+        raise DataError(f'rows of {xb["input_ids"].shape[1]} tokens do not fit a network that reads {self.longest}: load the texts with max_length={self.longest}')
     return self.model(**model_inputs(xb, self.causal, self.model.dtype)).last_hidden_state
 
 # %% ../../nbs/355_pretrain.text_encoders.ipynb #c234e9ca
@@ -148,13 +155,14 @@ def attention_weights(
     text:str # a text
 )->tuple: # the tokens as text, and weights (layers, heads, l, l): how much each token (third axis) looks at each (fourth)
     "The attention of an encoder on a text"
-    ids = encoder.tokenizer([text], return_tensors='pt', truncation=True, max_length=getattr(encoder.config, 'max_position_embeddings', 512))
+    ids = encoder.tokenizer([text], return_tensors='pt', truncation=True, max_length=encoder.longest or 512)
     was, model = encoder.config._attn_implementation, encoder.model
-    device, training = next(model.parameters()).device, model.training
-    try:
-        model.set_attn_implementation('eager')
-        out = model.eval()(**{k: ids[k].to(device) for k in ('input_ids', 'attention_mask')}, output_attentions=True).attentions
-    finally: model.set_attn_implementation(was); model.train(training)
+    device = next(model.parameters()).device
+    with evaluating(model):
+        try:
+            model.set_attn_implementation('eager')
+            out = model(**{k: ids[k].to(device) for k in ('input_ids', 'attention_mask')}, output_attentions=True).attentions
+        finally: model.set_attn_implementation(was)
     return [_shown(encoder.tokenizer, i) for i in ids['input_ids'][0].tolist()], torch.stack(out)[:, 0].cpu()
 
 def _shown(tokenizer, i):

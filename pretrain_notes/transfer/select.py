@@ -256,15 +256,14 @@ def rank_encoders(
     r = _round(arms, dls, few, few.folds(folds, seed, overwrite=True), heads, within, cache)
     if 0 < finalists < len(arms) and len(few) < len(every):
         top = {a: arms[a] for a in r.means.linear.nlargest(finalists).index}
-        r.finals = _round(top, dls, every, every.folds(folds, seed, overwrite=True), heads, within, cache)
-        r.finals.cost = r.cost
+        r.finals = _round(top, dls, every, every.folds(folds, seed, overwrite=True), heads, within, cache, r.cost)
     return r
 
 # %% ../../nbs/420_transfer.select.ipynb #b4200223
-def _round(arms, dls, samples, folds, heads, within, cache):
-    "Scores and costs of encoders on the same rows"
+def _round(arms, dls, samples, folds, heads, within, cache, cost=None):
+    "Scores of encoders on the same rows, and their costs where these are not known"
     import pandas as pd
-    rows, right, cost = [], {}, {}
+    rows, right, measured = [], {}, {}
     batch = next(iter(plain_loader(dls, samples[:32])))[0]
     for name, e in progress(list(arms.items()), f'encoders, {plural(len(samples), "label")}'):
         e = checked_encoder(e)
@@ -272,8 +271,8 @@ def _round(arms, dls, samples, folds, heads, within, cache):
         try: each, right[name] = _scores_of(e, dls, samples, folds, heads.get(name), cache)
         except DataError as err: raise DataError(f'{name}: {err}') from None
         rows += [dict(arm=name) | r for r in each]
-        cost[name] = encoder_cost(e, batch.to(dls.device))
-    return Ranking(pd.DataFrame(rows), pd.DataFrame(right), pd.DataFrame(cost).T, within)
+        if cost is None: measured[name] = encoder_cost(e, batch.to(dls.device))
+    return Ranking(pd.DataFrame(rows), pd.DataFrame(right), pd.DataFrame(measured).T if cost is None else cost.loc[list(arms)], within)
 
 @torch.no_grad()
 def _scores_of(encoder, dls, samples, folds, head, cache):
