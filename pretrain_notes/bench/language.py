@@ -112,11 +112,13 @@ def _bench_lm(b, repeats=5, steps=30, lr=3e-3):
 def _masked_rows(n_rows):
     "(tokenizer with 8,192 tokens, loaders of rt_polarity)"
     from pretrain_notes.batch.tokenizers import train_tokenizer
+    from pretrain_notes.batch.tokens import text_dataloaders
     from pretrain_notes.datasets import load_samples
     if not have_data('rt_polarity'): raise DataError('the set rt_polarity was not found: put it where PRETRAIN_NOTES_DATA points to')
     s = load_samples('rt_polarity').drop('label')
     tok = train_tokenizer(s, 'wordpiece', vocab_size=8192, lowercase=True)
-    return tok, s[:n_rows + 500].split(valid=500 / (n_rows + 500), seed=0).dataloaders(tokenizer=tok, label=None, bs=32, max_length=128, device='cpu')
+    s = s[:n_rows + 500].split(valid=500 / (n_rows + 500), seed=0)
+    return tok, text_dataloaders(s, tok, bs=32, label=None, max_length=128, device='cpu')
 
 def _bert(tok):
     "BERT with 4 layers of width 128, the same one each time"
@@ -182,6 +184,7 @@ def _byte_network(data, held, seconds, size='nano', lr=1e-2, bs=16, room=128):
     from fastai.callback.core import Callback, CancelFitException
     from fastai.torch_core import set_seed
     from pretrain_notes.batch.tokenizers import train_tokenizer
+    from pretrain_notes.batch.tokens import text_dataloaders
     from pretrain_notes.pretrain.language import CausalLM
     from pretrain_notes.pretrain.objective import pretrain_learner
     from pretrain_notes.pretrain.text_encoders import text_encoder
@@ -189,7 +192,7 @@ def _byte_network(data, held, seconds, size='nano', lr=1e-2, bs=16, room=128):
     from pretrain_notes.transfer.recipes import NoValidation
     tok = train_tokenizer([], 'bytes')
     rows = [dict(text=t.decode(errors='ignore'), split=s) for t, s in ((data, 'train'), (held, 'valid'))]
-    dls = Samples.from_rows(rows).dataloaders(tokenizer=tok, packed=True, label=None, max_length=room, bs=bs, device='cpu')
+    dls = text_dataloaders(Samples.from_rows(rows), tok, packed=True, label=None, max_length=room, bs=bs, device='cpu')
     def learner(**kw):
         set_seed(0)
         return pretrain_learner(dls, CausalLM(text_encoder('llama', tok, size=size, max_length=room)), wd=.1, cbs=NoValidation(), **kw)
